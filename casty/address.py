@@ -55,6 +55,32 @@ def serial_of(path: str) -> int | None:
     return int(digits) if len(digits) <= SERIAL_DIGITS_MAX and digits[0] != "0" else None
 
 
+ENTITY_PREFIX: Final = "/_entity/"
+"""Beginning of an entity's path on the wire; the length of the kind's name, that name, and the id follow."""
+ENTITY_NAME_LENGTH_MAX: Final = 255
+"""Characters of the name of a kind, and of an id."""
+
+
+def entity_path(key: str, entity_id: str) -> str:
+    """Return the path of an entity on the wire.
+
+    >>> entity_path("carts", "a/b"), entity_of_path("/_entity/5/carts/a/b")
+    ('/_entity/5/carts/a/b', ('carts', 'a/b'))
+    """
+    return f"{ENTITY_PREFIX}{len(key)}/{key}/{entity_id}"
+
+
+def entity_of_path(path: str) -> tuple[str, str] | None:
+    """Return the kind and the id in a path; None where it is none of an entity."""
+    digits, _, rest = path[len(ENTITY_PREFIX) :].partition("/")
+    if not path.startswith(ENTITY_PREFIX) or not digits.isascii() or not digits.isdigit() or len(digits) > 3:
+        return None
+    length = int(digits)
+    key, separator, entity_id = rest[:length], rest[length : length + 1], rest[length + 1 :]
+    is_entity = separator == "/" and 0 < length and max(length, len(entity_id)) <= ENTITY_NAME_LENGTH_MAX
+    return (key, entity_id) if is_entity and entity_id else None
+
+
 by_place = attrgetter("address.host", "address.port", "incarnation")
 """The order of runs as a key for ``sorted``: comparing `UniqueAddress` one by one takes ten times as long."""
 

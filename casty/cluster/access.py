@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Never, TypeAlias, assert_never
 
-from casty.address import ASK_PREFIX, UniqueAddress, WireRef
+from casty.address import ASK_PREFIX, ENTITY_PREFIX, UniqueAddress, WireRef
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.errors import DecodeError
 from casty.refs import ActorRef
-from casty.runtime.messaging.entity_ref import ENTITY_PREFIX
 from casty.schema.names import printable
 from casty.wire.frame import FrameKind
 

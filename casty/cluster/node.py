@@ -14,7 +14,17 @@ from typing import Final, Never, TypeVar
 
 import trio
 
-from casty.address import ASK_PREFIX, LastMembership, NodeAddress, UniqueAddress, WireRef, in_words, serial_of
+from casty.address import (
+    ASK_PREFIX,
+    ENTITY_PREFIX,
+    LastMembership,
+    NodeAddress,
+    UniqueAddress,
+    WireRef,
+    entity_of_path,
+    in_words,
+    serial_of,
+)
 from casty.cluster.access import OPEN_PATHS, ForeignRefError, OpenPaths, as_of, may_name
 from casty.cluster.commands import ResolveNode, SubscribeTopology, Subsystems, UnsubscribeTopology
 from casty.cluster.control_registry import ControlEntry, ControlRegistry
@@ -52,7 +62,7 @@ from casty.protocol.state.shard_allocation import ShardAllocation
 from casty.refs import ActorRef, EntityKey, made_key
 from casty.runtime.events import NOT_SENT, EventStreamCmd, MessageSummary
 from casty.runtime.messaging.ask import AskRef, ErrorReply, refuse, reply_refs
-from casty.runtime.messaging.entity_ref import ENTITY_PREFIX, RoutedEntityRef, parsed_path
+from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.kernel import Kernel
@@ -63,7 +73,7 @@ from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import Assembler
 from casty.wire.codec.codec import Codec
-from casty.wire.envelope import FOREIGN, HAS_TAIL, Envelope, decode_head, decode_wait
+from casty.wire.envelope import FOREIGN, HAS_ENTITY, HAS_TAIL, Envelope, decode_head, decode_wait, entity_behind
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
 from casty.wire.framing import Write
 
@@ -251,6 +261,11 @@ class ClusterNode:
                 self._routes[key] = route
         return RemoteRef(self, place, route, type_form)
 
+    def route_to(self, run: UniqueAddress) -> LinkHandle | None:
+        """Return the route of messages to a run; None where this node has no links."""
+        ref = self.import_ref((self.system_name, "/", run.address.host, run.address.port, run.incarnation, 0), Never)
+        return ref.route if isinstance(ref, RemoteRef) else None
+
     def _import_checked(self, place: WireRef, type_form: object) -> ActorRef[Never]:
         """Return a ref in a message to an actor; only refs from a peer are checked for the actors they may name."""
         if (stranger := self._stranger) is not None:
@@ -289,7 +304,7 @@ class ClusterNode:
 
     def _entity(self, path: str, type_form: object) -> ActorRef[Never]:
         """Return the ref of an entity; one to nobody where the path is none."""
-        found, make = parsed_path(path), self.kernel.hooks.entity_ref
+        found, make = entity_of_path(path), self.kernel.hooks.entity_ref
         if found is None or make is None:
             return self.kernel.ref_for(CLOSED_PREFIX + path, 0)
         cls: type[EntityKey[Never]] = EntityKey
@@ -453,6 +468,8 @@ class ClusterNode:
             body = memoryview(frame)[HEADER_BYTES:]
             try:
                 end, path, _, name, parts = decode_head(body)
+                if parts & HAS_ENTITY:
+                    path, _ = entity_behind(body, end, path, parts)
                 is_request = bool(parts & HAS_TAIL) and path != ASK_PREFIX
                 ask = decode_wait(body, end)[1] if is_request else 0
             except (DecodeError, *FOREIGN) as error:

@@ -3,8 +3,8 @@
 The body of an ENVELOPE begins with its head: for whom the message is, and how its type is called. All messages
 of one class to one actor have the same head, byte for byte, so both ends make something of it once. What
 differs from one to the next stands in a tail of a fixed size behind it: the wait of an ask, and the number of
-the ask that a reply is for. Behind that come headers, where the head says so: what travels with one message and is
-no part of it.
+the ask that a reply is for. Behind that comes an entity, where the head says so: its messages have the head of all
+those of its kind. Behind that come headers, where the head says so: what travels with one message and is no part of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgpack
 
-from casty.address import PATH_LENGTH_MAX
+from casty.address import ENTITY_NAME_LENGTH_MAX, ENTITY_PREFIX, PATH_LENGTH_MAX, entity_path
 from casty.errors import DecodeError, EncodeError
 from casty.wire.limits import ARRAY, MAP, Counted, scan
 
@@ -30,8 +30,12 @@ _unpackb = msgpack.unpackb
 _WAIT = struct.Struct(">dQ")
 _SLOT = struct.Struct(">QQ")
 TAIL_BYTES = _WAIT.size
-HAS_TAIL, HAS_HEADERS = 1, 2
+HAS_TAIL, HAS_HEADERS, HAS_ENTITY = 1, 2, 4
 """Bits of the fourth item of a head, which is left out where none is set."""
+_ENTITY = struct.Struct(">QH")
+ENTITY_BYTES = _ENTITY.size
+"""Bytes before an id: the epoch of its shard, and its size."""
+ENTITY_ID_BYTES_MAX = 4 * ENTITY_NAME_LENGTH_MAX
 CONTROL_HEAD = b"\x92"
 """Beginning of the body of a CONTROL frame: an array of name and payload."""
 _SHORT_NAME, _NAME_SIZE_BYTES = 0xA0, {0xD9: 1, 0xDA: 2}
@@ -89,14 +93,14 @@ class Notice:
 def encode_head(
     path: str, uid: int, name: str, *, has_tail: bool, has_headers: bool = False, pack: Callable[[object], bytes]
 ) -> bytes:
-    """Return the head of the messages of one class to one actor. Raises EncodeError.
+    """Return the head of the messages of one class to one actor, or to all entities of a kind. Raises EncodeError.
 
     >>> encode_head("/cart", 0, "int", has_tail=False, pack=msgpack.packb).hex(" ", -2)
     '000c 93a5 2f63 6172 7400 a369 6e74'
     """
     if len(path) > PATH_LENGTH_MAX:
         raise EncodeError(f"an actor's path has {len(path)} characters, at most {PATH_LENGTH_MAX}: make it shorter")
-    parts = HAS_TAIL * has_tail | HAS_HEADERS * has_headers
+    parts = HAS_TAIL * has_tail | HAS_HEADERS * has_headers | HAS_ENTITY * path.startswith(ENTITY_PREFIX)
     try:
         packed = pack([path, uid, name, parts] if parts else [path, uid, name])
     except ValueError as error:
@@ -124,11 +128,16 @@ def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, int]:
         raise DecodeError("expected a head of path, uid and name, and what is behind it")
     path, uid, name = fields[:3]
     parts = fields[3] if len(fields) == 4 else 0
-    if type(parts) is not int or not (len(fields) - 3) <= parts <= (HAS_TAIL | HAS_HEADERS):
-        raise DecodeError(f"expected {HAS_TAIL} for a tail, {HAS_HEADERS} for headers, or both, behind a head")
+    if type(parts) is not int or not (len(fields) - 3) <= parts <= (HAS_TAIL | HAS_HEADERS | HAS_ENTITY):
+        raise DecodeError(
+            f"expected a sum of {HAS_TAIL} for a tail, {HAS_HEADERS} for headers and {HAS_ENTITY} for an entity, "
+            "behind a head"
+        )
     if type(path) is not str or type(uid) is not int or uid < 0 or type(name) is not str:
         found = ", ".join(type(field).__name__ for field in fields[:3])
         raise DecodeError(f"expected a path, a uid and the name of a message type, got {found}")
+    if path.startswith(ENTITY_PREFIX) is not bool(parts & HAS_ENTITY):
+        raise DecodeError("expected an entity behind the head of its kind, and behind no other")
     _check_lengths(path, name)
     return end, path, uid, name, parts
 
@@ -205,6 +214,8 @@ def encode_headers(headers: Headers) -> bytes:
 def decode_headers(body: bytes | memoryview, end: int, parts: int) -> tuple[int, Headers | None]:
     """Return where the message behind a head begins, and its headers. Raises DecodeError."""
     start = end + TAIL_BYTES if parts & HAS_TAIL else end
+    if parts & HAS_ENTITY:
+        start = decode_entity(body, start)[0]
     if not parts & HAS_HEADERS:
         return start, None
     start, stop = start + SIZE_BYTES, start + end_of_head(body[start:])
@@ -219,6 +230,46 @@ def decode_headers(body: bytes | memoryview, end: int, parts: int) -> tuple[int,
     if any(type(name) is not str or type(value) is not bytes for name, value in headers.items()):
         raise DecodeError("expected headers as bytes by their names")
     return stop, headers
+
+
+def encode_entity(epoch: int, entity_id: str) -> bytes:
+    """Return an entity as it stands behind the head, or the tail, of a message to it.
+
+    >>> encode_entity(1, "c").hex(" ", -2)
+    '0000 0000 0000 0001 0001 63'
+    """
+    said = entity_id.encode()
+    return _ENTITY.pack(epoch, len(said)) + said
+
+
+def decode_entity(body: bytes | memoryview, start: int) -> tuple[int, int, bytes]:
+    """Return where an entity ends, the epoch of its shard, and its id as bytes. Raises DecodeError."""
+    begin = start + ENTITY_BYTES
+    if len(body) < begin:
+        raise DecodeError(f"expected {ENTITY_BYTES} bytes and an id, got {len(body) - start}")
+    epoch: int
+    size: int
+    epoch, size = _ENTITY.unpack_from(body, start)
+    end = begin + size
+    if not 0 < size <= ENTITY_ID_BYTES_MAX or len(body) < end:
+        raise DecodeError(f"expected an id of 1 to {ENTITY_ID_BYTES_MAX} bytes, got {size} of {len(body) - begin}")
+    return end, epoch, bytes(body[begin:end])
+
+
+def entity_behind(body: bytes | memoryview, end: int, path: str, parts: int) -> tuple[str, int]:
+    """Return the path of the entity behind the head of its kind, which has ``path``, and the epoch of its shard.
+
+    Raises DecodeError.
+    """
+    _, epoch, said = decode_entity(body, end + TAIL_BYTES if parts & HAS_TAIL else end)
+    key = path[len(ENTITY_PREFIX) :]
+    try:
+        entity_id = said.decode()
+    except UnicodeDecodeError:
+        raise DecodeError("expected an id in UTF-8") from None
+    if not 0 < len(key) <= ENTITY_NAME_LENGTH_MAX or len(entity_id) > ENTITY_NAME_LENGTH_MAX:
+        raise DecodeError(f"expected a kind and an id of at most {ENTITY_NAME_LENGTH_MAX} characters")
+    return entity_path(key, entity_id), epoch
 
 
 def decode_wait(body: bytes | memoryview, start: int) -> Wait:

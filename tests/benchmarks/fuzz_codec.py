@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from casty.errors import ProtocolError  # noqa: E402  # as above
 from casty.protocol.membership.status import REPORT_TYPES  # noqa: E402  # as above
 from casty.testing.samples import control_registry  # noqa: E402  # as above
-from casty.wire.envelope import end_of_head  # noqa: E402  # as above
+from casty.wire.envelope import encode_entity, encode_wait, end_of_head  # noqa: E402  # as above
 from casty.wire.frame import HEADER_BYTES  # noqa: E402  # as above
 from casty.wire.handshake import decode_hello, decode_hello_ack, decode_refused  # noqa: E402  # as above
 from casty.wire_types import WireType  # noqa: E402  # as above
@@ -85,6 +85,7 @@ class Fuzz:
             self.control.register(message_type, name=name)
         samples = (*corpus.SAMPLES, *TAUGHT)
         frames = [self.codec.frame_envelope("/x", 1, value, form) for form, value in samples]
+        frames += [self._to_entity(value, form) for form, value in samples[::4]]
         self.forms = {name: form for form, _ in samples for name in self.codec.names_of(form)}
         """Types of messages by the names under which they travel."""
         known = (ROOT / "tests/unit/wire/control_messages.txt").read_text(encoding="ascii").splitlines()[1:]
@@ -93,6 +94,11 @@ class Fuzz:
         self.others: list[Callable[[bytes], object]] = [
             self.codec.decode_notice, decode_hello, decode_hello_ack, decode_refused
         ]  # fmt: skip
+
+    def _to_entity(self, value: object, form: object) -> bytes:
+        """Return the frame of a request to an entity."""
+        write = self.codec.writer("/_entity/carts", 0, value, form, has_tail=True)
+        return write(value, encode_wait(2.0, 7) + encode_entity(5, "cart-1"))
 
     def block(self, seed: int, number: int, cases: int, figures: Figures) -> None:
         """Run the cases of one block."""

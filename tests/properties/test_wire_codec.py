@@ -20,7 +20,14 @@ from casty.address import ActorAddress, NodeAddress, UniqueAddress, is_name
 from casty.errors import DecodeError, FrameError, ProtocolError
 from casty.schema.names import message
 from casty.wire.codec.codec import Codec
-from casty.wire.envelope import control_head, encode_head, encode_headers, encode_slot, encode_wait
+from casty.wire.envelope import (
+    control_head,
+    encode_entity,
+    encode_head,
+    encode_headers,
+    encode_slot,
+    encode_wait,
+)
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import (
     PROOF_BYTES,
@@ -166,11 +173,12 @@ NAMES = st.sampled_from(
 )
 HEADERS = st.dictionaries(TEXTS, st.binary(max_size=9), min_size=1, max_size=3)
 TAILS = st.builds(encode_wait, st.floats(), st.integers(0, 2**64 - 1))
+ENTITIES = st.builds(encode_entity, st.integers(0, 2**64 - 1), st.text(min_size=1, max_size=9).filter(str.isprintable))
 HEADS = st.builds(
     lambda path, uid, name, has_tail, has_headers: encode_head(
         path, uid, name, has_tail=has_tail, has_headers=has_headers, pack=msgpack.packb
     ),
-    TEXTS | st.just("/_ask/"),
+    TEXTS | st.just("/_ask/") | st.just("/_entity/carts"),
     st.integers(-1, 9),
     NAMES,
     st.booleans(),
@@ -184,6 +192,7 @@ BODIES = (
         lambda *parts: b"".join(parts),
         HEADS,
         st.sampled_from([b"", bytes(16)]) | TAILS,
+        st.sampled_from([b"", bytes(8) + b"\0\2\xc3"]) | ENTITIES,
         st.sampled_from([b"", b"\0\1\x80"]) | HEADERS.map(encode_headers),
         PLAIN.map(msgpack.packb),
     )

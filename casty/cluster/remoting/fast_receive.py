@@ -17,8 +17,9 @@ from typing import Never
 import msgpack
 import trio
 
-from casty.address import ASK_PREFIX, UniqueAddress
+from casty.address import ASK_PREFIX, ENTITY_PREFIX, UniqueAddress, entity_of_path
 from casty.cluster.node import ClusterNode
+from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity, EntityReceiver
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY
 from casty.errors import DecodeError
@@ -27,7 +28,17 @@ from casty.runtime.messaging.queueing.channel_queue import NO_MESSAGES
 from casty.runtime.messaging.ref import LocalRef, OwnRef
 from casty.wire.codec.hook import Hook
 from casty.wire.codec.type_entry import TypeEntry
-from casty.wire.envelope import FOREIGN, SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
+from casty.wire.envelope import (
+    FOREIGN,
+    SIZE_BYTES,
+    TAIL_BYTES,
+    Envelope,
+    Wait,
+    decode_entity,
+    decode_slot,
+    decode_wait,
+    end_of_head,
+)
 from casty.wire.frame import FrameKind
 from casty.wire.limits import scan
 
@@ -52,6 +63,24 @@ class CachedTarget:
         self.is_asked = envelope.wait is not None
         self.path = envelope.path
         self.envelope = envelope._replace(message=None)
+
+
+class CachedKind:
+    """Entities of one kind as targets of the messages, or the requests, under one head, and their maker."""
+
+    __slots__ = ("active", "decode", "entry", "envelope", "is_asked", "key")
+
+    def __init__(self, entry: TypeEntry, key: str, active: ActiveEntities, envelope: Envelope) -> None:
+        self.entry = entry
+        self.decode: Hook = entry.decode
+        self.key = key
+        self.active = active
+        self.is_asked = envelope.wait is not None
+        self.envelope = envelope._replace(message=None)
+
+
+CachedWay = CachedTarget | CachedKind | TypeEntry
+"""Memory of a head; of those of replies, found by their tails, the maker."""
 
 
 class FastReceive:
@@ -86,8 +115,7 @@ class FastReceive:
         self._asker: UniqueAddress | None = None
         self._waiting: AskerRequests | None = None
         """The waiting requests of that node, the sender of the last one: it may withdraw them."""
-        self._ways: dict[bytes, CachedTarget | TypeEntry] = {}
-        """Targets by head; for heads of replies, found by their tails, their makers."""
+        self._ways: dict[bytes, CachedWay] = {}
 
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
@@ -98,7 +126,7 @@ class FastReceive:
         position, count, head, end = start, 0, NO_HEAD, 0
         queue, room = NO_MESSAGES, 0
         """Target of the next messages, and the number it has room for."""
-        way: CachedTarget | TypeEntry | None = None
+        way: CachedWay | None = None
         place: CachedTarget | None = None
         mailbox: MessageQueue | None = None
         told: CachedTarget | None = None
@@ -117,6 +145,8 @@ class FastReceive:
                     if place is not None and place.mailbox is not mailbox:
                         mailbox, room = place.mailbox, 0
                 if place is None or len(body) >= small_max:
+                    if type(way) is CachedKind and len(body) < small_max and self._take_entity(peer, body, end, way):
+                        continue
                     if not self._take_other(peer, body, end, way):
                         head, end = NO_HEAD, 0  # it may be known now
                     room = 0
@@ -186,13 +216,18 @@ class FastReceive:
         if path.startswith(ASK_PREFIX):
             remember(self._ways, head, entry)
             return
+        if path.startswith(ENTITY_PREFIX):
+            receiver, found = self._node.kernel.target(path, uid), entity_of_path(path)
+            if isinstance(receiver, EntityReceiver) and found is not None and receiver.takes(type(message)):
+                remember(self._ways, head, CachedKind(entry, found[0], receiver.active, envelope))
+            return
         ref: OwnRef[Never] | None = self._node.kernel.targets.get(path)
         # The types taken by an actor are known by class, once found out; an actor of the library never lists any.
         if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
             return
         remember(self._ways, head, CachedTarget(entry, ref.mailbox, envelope))
 
-    def _queue_for(self, peer: UniqueAddress, place: CachedTarget) -> tuple[deque[object], int]:
+    def _queue_for(self, peer: UniqueAddress, place: CachedTarget | ActiveEntity) -> tuple[deque[object], int]:
         """Return where the next messages of a node go, and how many there may be in it: 0 for the long way."""
         mailbox, receive_backpressure = place.mailbox, self._node.receive_backpressure
         queue, room = mailbox.messages, mailbox.limit
@@ -210,13 +245,13 @@ class FastReceive:
             self._asker = None
         self._node.kernel.forget_asker(peer)
 
-    def _take_other(
-        self, peer: UniqueAddress, body: bytes | memoryview, end: int, way: CachedTarget | TypeEntry | None
-    ) -> bool:
+    def _take_other(self, peer: UniqueAddress, body: bytes | memoryview, end: int, way: CachedWay | None) -> bool:
         """Take an ask, a reply, a message under a new head, or a large one; return whether it went the quick way."""
         if way is not None and (len(body) < self._elements_max or self._is_bounded(body, end, way)):
             if isinstance(way, TypeEntry):
                 is_taken = self._take_reply(peer, body, end, way)
+            elif isinstance(way, CachedKind):
+                is_taken = self._take_entity(peer, body, end, way)
             elif way.is_asked:
                 is_taken = self._take_ask(peer, body, end, way)
             else:
@@ -226,16 +261,70 @@ class FastReceive:
         self._take_frame(peer, body)
         return False
 
-    def _is_bounded(self, body: bytes | memoryview, end: int, way: CachedTarget | TypeEntry) -> bool:
+    def _is_bounded(self, body: bytes | memoryview, end: int, way: CachedWay) -> bool:
         """Whether a message is within its bound of values; the long way refuses one beyond it."""
         has_tail = isinstance(way, TypeEntry) or way.is_asked
         limits = self._node.settings.limits
+        start = end + TAIL_BYTES if has_tail else end
         try:
-            payload = body[end + TAIL_BYTES if has_tail else end :]
-            scan(payload, elements_max=limits.elements_max, nesting_max=limits.nesting_max)
+            if isinstance(way, CachedKind):
+                start = decode_entity(body, start)[0]
+            scan(body[start:], elements_max=limits.elements_max, nesting_max=limits.nesting_max)
         except DecodeError:
             return False
         return True
+
+    def _take_entity(self, peer: UniqueAddress, body: bytes | memoryview, end: int, kind: CachedKind) -> bool:
+        """Take a message to an entity; False, and nothing has happened, where it cannot take one at once.
+
+        Nothing here looks at the lease: the entity does before it handles a message.
+        """
+        wait, kernel, receive_backpressure = None, self._node.kernel, self._node.receive_backpressure
+        start, epoch, said = end, 0, b""
+        try:
+            if kind.is_asked:
+                wait, start = decode_wait(body, end), end + TAIL_BYTES
+            start, epoch, said = decode_entity(body, start)
+        except DecodeError:
+            return False  # the long way says what is wrong
+        entity = kind.active.get(said)
+        if entity is None or entity.epoch != epoch or entity.record.waiting or receive_backpressure is None:
+            return False
+        mailbox = entity.mailbox
+        queue, room = mailbox.messages, mailbox.limit
+        if mailbox.flows or len(queue) >= DIRECT_MAX or len(queue) >= room or receive_backpressure.by_path:
+            queue, room = self._queue_for(peer, entity)
+            if len(queue) >= room:
+                return False
+        try:
+            message = kind.decode(_unpackb(body[start:]))
+        except Exception as error:  # as in take
+            whom = kind.envelope._replace(path=entity.path, uid=epoch, wait=wait)
+            self._fail(peer, body, start, kind.entry, whom, error)
+            return True
+        entity.record.last_used = now = kernel.now()
+        if wait is not None:
+            if peer is not self._asker:
+                self._asker, self._waiting = peer, kernel.requests_of(peer)
+            message = Request(message, now + wait[0], wait[1], self._waiting)
+            message.queue(entity.actor)
+        queue.append(message)
+        if mailbox.sleeper is not None:
+            mailbox.wake()
+        self._local.delivered += 1
+        if len(body) >= LARGE_BYTES_MIN or not self._local.delivered % LOOKED_AT_EVERY:
+            self._look_at(peer, entity, message, len(body))
+        return True
+
+    def _look_at(self, peer: UniqueAddress, entity: ActiveEntity, message: object, size: int) -> None:
+        """Look how much waits for an entity, after every so many messages and each large one."""
+        ref, receive_backpressure = entity.local(), self._node.receive_backpressure
+        if ref is None or receive_backpressure is None:
+            return
+        receive_backpressure.sender, receive_backpressure.size, receive_backpressure.cost = peer, size, 0
+        if size >= LARGE_BYTES_MIN:
+            receive_backpressure.weigh(ref, message)
+        receive_backpressure.look(ref)
 
     def _take_ask(self, peer: UniqueAddress, body: bytes | memoryview, end: int, place: CachedTarget) -> bool:
         """Take an ask; False, and nothing has happened, where its actor has ended, as the long way has to tell."""
@@ -354,7 +443,7 @@ class FastReceive:
         return f"<FastReceive heads={len(self._ways)}>"
 
 
-def remember(ways: dict[bytes, CachedTarget | TypeEntry], head: bytes, way: CachedTarget | TypeEntry) -> None:
+def remember(ways: dict[bytes, CachedWay], head: bytes, way: CachedWay) -> None:
     """Put something under a head, when there are HEADS_MAX in place of those whose actors have ended, or of all."""
     if len(ways) >= HEADS_MAX:
         for old in [old for old, known in ways.items() if isinstance(known, CachedTarget) and known.mailbox.closed]:

@@ -7,6 +7,7 @@ from typing import Never
 
 from casty.address import UniqueAddress, serial_of
 from casty.cluster.access import OPEN_PATHS, OpenPaths, is_internal, rule_of
+from casty.cluster.remoting.active_entities import EntityReceiver
 from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY, ReceiveBackpressure
 from casty.cluster.remoting.type_filter import Acceptances
 from casty.errors import AskFailed
@@ -76,6 +77,8 @@ class LocalTransport:
                 self.refused += 1
                 return found
             target = found
+            if isinstance(found, EntityReceiver) and (entity := found.entity()) is not None:
+                target = entity.local() or found
         receive_backpressure = self.receive_backpressure
         if receive_backpressure is not None and receive_backpressure.cost:
             return self._deliver_of_stranger(receive_backpressure, target, message, wait, asker)
@@ -187,7 +190,8 @@ class LocalTransport:
             return None
         if target is None:
             return "no_actor"
-        if not self._acceptances.admits(target, message, name, remember=not is_internal(path)):
+        is_remembered = not is_internal(path) or isinstance(target, EntityReceiver)
+        if not self._acceptances.admits(target, message, name, remember=is_remembered):
             kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
             if isinstance(target, AskRef):
                 target.refuse(

@@ -104,6 +104,11 @@ class RemoteRef(AskableRef[M_contra]):
         return self._place[1]
 
     @property
+    def route(self) -> LinkHandle | None:
+        """Route to its node; None where the own node has no links."""
+        return self._route
+
+    @property
     def run(self) -> UniqueAddress | None:
         """Run of a node with the actor, incarnation 0 for any; None where the node has no links."""
         return None if self._route is None else self._route.to
@@ -152,7 +157,7 @@ class RemoteRef(AskableRef[M_contra]):
             is_taken = route is not None and not self.has_to_wait(frame) and route.put_request(frame)
         else:
             is_taken = route.put_request(frame)  # as in `tell`
-        return None if is_taken else _Unsent(self, request, frame)
+        return None if is_taken else UnsentFrame(self, request, frame)
 
     def write_now(self, pieces: list[Buffer]) -> bool:
         """Write a large frame from where its pieces lie, if nothing is to go before it and it needs no slices."""
@@ -339,7 +344,7 @@ def _summary(message: object, frame: bytes) -> MessageSummary:
     return MessageSummary(type(payload(message)).__name__, len(frame))
 
 
-class _Unsent(UnsentRequest):
+class UnsentFrame(UnsentRequest):
     """A request with its frame, and without room yet."""
 
     __slots__ = ("_frame", "_ref", "_request")

@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
+from casty.cluster.remoting.active_entities import EntityReceiver
 from casty.errors import CastyError
 from casty.runtime.messaging.ask import AskRef, ErrorReply
 from casty.runtime.messaging.ref import LocalRef, OwnRef
@@ -68,8 +69,11 @@ class Acceptances:
         acceptance = self._of_actors.get(target.uid)
         if acceptance is None:
             acceptance = self._known(self._of_actors, target.uid, target.message_type())
-        if remember and isinstance(target, LocalRef) and acceptance.admits_all_like(message):
-            target.admitted |= {type(message)}
+        if remember and isinstance(target, (LocalRef, EntityReceiver)) and acceptance.admits_all_like(message):
+            if isinstance(target, EntityReceiver):
+                target.admit(type(message))
+            else:
+                target.admitted |= {type(message)}
             return True
         return acceptance.admits(message, name)
 

@@ -10,13 +10,14 @@ ended actor go back to the machine, and start the entity again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Never, Protocol, assert_never, cast
 from urllib.parse import quote
 
 from casty.cluster.leases.serving import ServingLease
+from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity
 from casty.errors import ActorStoppedError
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.sharding.entity_events import (
@@ -32,12 +33,13 @@ from casty.protocol.sharding.entity_events import (
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.entity_table import EntityLimits, EntityPhase, EntityTable
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
+from casty.runtime.behavior.interception import HandlerGuard
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
@@ -52,6 +54,11 @@ SAFE: Final = " !$&'()*+,;=:@~"
 class EntityOwner(Protocol):
     """The node's routing of the kind, for the entities here."""
 
+    @property
+    def active(self) -> ActiveEntities:
+        """Entities here that can take messages at once."""
+        ...
+
     def ref(self, entity_id: str) -> RoutedEntityRef[Any]:
         """Return the ref of an entity."""
         ...
@@ -59,6 +66,40 @@ class EntityOwner(Protocol):
     def drop(self, ref: RoutedEntityRef[Never], message: object, reason: RefusalReason) -> None:
         """Make a dead letter of a message that was certainly not handled."""
         ...
+
+
+class LeaseGuard(HandlerGuard):
+    """Guard of an entity's code: no message reaches it without the serving lease.
+
+    Parameters:
+        now: Clock. Until the time of the last look at the lease is over, it is all that is read.
+    """
+
+    __slots__ = ("_now", "_serving")
+
+    def __init__(self, serving: ServingLease, now: Callable[[], float]) -> None:
+        self._serving = serving
+        self._now = now
+
+    async def __call__(self, ctx: object, message: object, target: ReceiveTarget[object]) -> Behavior[object]:
+        """Pass a message on once this node serves."""
+        await self._serving.wait_serving()
+        return await target(message)
+
+    def before(self, handler: forms.Handler) -> forms.Handler:
+        """Return a handler that passes messages on once this node serves."""
+        serves_at, now = self._serving.serves_at, self._now
+
+        def guarded(ctx: object, message: object) -> Awaitable[Behavior[Never]]:
+            if serves_at(now()):
+                return handler(ctx, message)
+            return self._wait(handler, ctx, message)
+
+        return guarded
+
+    async def _wait(self, handler: forms.Handler, ctx: object, message: object) -> Behavior[Never]:
+        await self._serving.wait_serving()
+        return await handler(ctx, message)
 
 
 class EntityContext(ActorContext[Any]):
@@ -121,7 +162,7 @@ class EntityHosting:
         self._region = region
         self._owner = owner
         self._factory = kind.factory
-        self._serving = serving
+        self._guard = LeaseGuard(serving, kernel.now)
         self._closed = closed
         self.table = EntityTable(kind.key, kernel.rng, kind.limits)
         self._active: dict[int, _Activation] = {}
@@ -137,11 +178,15 @@ class EntityHosting:
 
     def place(self, event: OpenShard | CloseShard | ServesUntil) -> None:
         """Take an order of the placement."""
+        if isinstance(event, CloseShard) and event.shard in self.table.shards:
+            for entity_id in self.table.shards[event.shard].ids:
+                self._owner.active.pop(entity_id.encode(), None)
         self.take(event)
 
     def end(self) -> None:
         """Host nothing any more: what waits is refused."""
         self._is_over = True
+        self._owner.active.clear()
         for cell in list(self.table.cells.values()):
             for message in cell.waiting:
                 self._refuse(message, RefusalReason.moved)
@@ -150,6 +195,7 @@ class EntityHosting:
     def ended(self, activation: _Activation, *, has_failed: bool) -> None:
         """Take the end of an actor."""
         del self._active[activation.number]
+        self._retire(activation.entity_id)
         if self._is_over:
             for message in activation.left:
                 self._refuse(message, RefusalReason.moved)
@@ -164,9 +210,11 @@ class EntityHosting:
                     self._start(effect)
                 case DeliverToEntity(number, message):
                     self._deliver(self._active.get(number), message)
-                case StopEntity(_, number):
+                case StopEntity(entity_id, number):
+                    self._retire(entity_id)
                     self._deliver(self._active.get(number), PILL)
-                case CancelEntity(_, number):
+                case CancelEntity(entity_id, number):
+                    self._retire(entity_id)
                     cell = self._active[number].cell
                     if cell is not None:
                         cell.kill()
@@ -200,18 +248,25 @@ class EntityHosting:
         self._active[one.number] = one
         cell.add_watcher(self._kernel.next_uid(), one)
         self.take(EntityStarted(entity_id, order.activation))
+        self._activate(one)
+
+    def _activate(self, one: _Activation) -> None:
+        """Let messages go straight to an entity that has started, if nothing has ended it since."""
+        record = self.table.cells.get(one.entity_id)
+        if record is None or record.activation != one.number or record.phase is not EntityPhase.active:
+            return
+        if one.cell is not None and not self.table.shards[record.shard].is_closing:
+            self._owner.active[one.entity_id.encode()] = ActiveEntity(self.table.key, record, one.cell)
+
+    def _retire(self, entity_id: str) -> None:
+        """Let no message go straight to an entity that ends."""
+        self._owner.active.pop(entity_id.encode(), None)
 
     def _behavior(self, entity_id: str) -> Behavior[Any]:
         async def make(ctx: object) -> Behavior[Any]:
             return self._factory(entity_id)
 
         return forms.Intercepted(forms.setup(make), cast("forms.Interceptor", self._guard))
-
-    async def _guard(self, ctx: object, message: object, target: ReceiveTarget[object]) -> Behavior[object]:
-        """Let no message reach the entity's code without the serving lease."""
-        if not self._serving.is_serving:
-            await self._serving.wait_serving()
-        return await target(message)
 
     def _deliver(self, one: _Activation | None, message: EntityMessage | PoisonPill) -> None:
         """Put a message into the mailbox of an entity; one that came too late for it starts the entity again."""

@@ -5,14 +5,16 @@ Owns the translation between refs, frames and the events of two machines: `Shard
 
 How it works: a message for a node goes the way of every other message between actors: to the path of the entity there,
 with the epoch of its shard in place of the number of an actor. So queues, large messages, deadlines of asks and dead
-letters are those of all messages.
+letters are those of all messages. A ref keeps its target with the way of its shard, and asks nobody as long as the way
+is that of the shard; the list of the ways is overwritten in place, shard by shard, when a table comes.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
@@ -20,11 +22,14 @@ from typing import Any, Final, Never, Protocol, TypeVar, assert_never, cast
 
 import trio
 
-from casty.address import UniqueAddress
+from casty.address import ENTITY_PREFIX, ActorAddress, UniqueAddress, entity_path
 from casty.cluster.node import ClusterNode
+from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity, EntityReceiver
+from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
 from casty.cluster.sharding.entity_hosting import EntityHosting
 from casty.errors import NoHost, NotSent, UnsupportedTypeError
 from casty.protocol.effects import StartTimer, TimerFired
+from casty.protocol.messages.shard_rows import Owned, Row
 from casty.protocol.sharding.allocation import Allocation
 from casty.protocol.sharding.entity_events import EntityMessage, RefusalReason
 from casty.protocol.sharding.placement_events import ShardTableChanged
@@ -42,10 +47,12 @@ from casty.protocol.sharding.shard_routes import (
 )
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.events import HELD_TOO_LONG, NOT_ENCODABLE, SHARD_BUFFER_FULL, SHARD_MOVED, DeadLetterReason
-from casty.runtime.messaging.entity_ref import RoutedEntityRef, wire_path
+from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
-from casty.runtime.messaging.ref import AskableRef, OwnRef, UnsentRequest, refuse_thread
+from casty.runtime.messaging.ref import NO_TYPES, AskableRef, UnsentRequest, refuse_thread
 from casty.runtime.ports import KernelPort
+from casty.wire.envelope import encode_entity
+from casty.wire.framing import Write
 
 M = TypeVar("M")
 
@@ -70,6 +77,18 @@ class KindHosts(Protocol):
     def hosts_in_words(self) -> str:
         """Return what the nodes host, for an error."""
         ...
+
+
+WRITERS_MAX: Final = 1_024
+"""Classes of messages of one kind whose makers of frames are kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardWay:
+    """Way to a shard: its owner, and the epoch under which messages go there. Another one is another object."""
+
+    to: UniqueAddress
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,6 +150,14 @@ class EntityRouter:
         self.routes = ShardRoutes(key.name)
         self.refused: Counter[RefusalReason] = Counter()
         """Messages that were certainly not handled, by the reason."""
+        self.ways: list[ShardWay | None] = [None]
+        """Way to each shard, None where messages are held back; a single one as long as nobody has told their number.
+        """
+        self.active: ActiveEntities = {}
+        """Entities here that can take messages at once."""
+        self.admitted: frozenset[type] = NO_TYPES
+        """Classes with messages of the kind's type alone."""
+        self._writers: dict[tuple[type, bool], Write] = {}
         self._changed = trio.Event()
         self._is_closed = False
 
@@ -151,6 +178,7 @@ class EntityRouter:
         """Take note of the number of shards, told by the first host."""
         if self.num_shards is None:
             self.num_shards = num_shards
+            self.ways = [None] * num_shards
             for one in self.routes.take_out(UNPLACED):
                 letter = cast("_Letter", one.message.message)
                 self._route(letter, one.deadline)
@@ -159,27 +187,39 @@ class EntityRouter:
     def place(self, change: ShardTableChanged) -> None:
         """Take a new table, or changes of it."""
         self.set_shards(change.table.num_shards)
+        everywhere: dict[int, Row | None] = dict.fromkeys(range(len(self.ways)))
+        rows = everywhere | dict(change.table.rows) if change.changed is None else change.changed
+        self._close_ways(rows)
         self._handle(change)
+        self._open_ways(rows)
         self._wake()
 
     def reach(self, runs: frozenset[UniqueAddress]) -> None:
         """Take note of the runs that messages get to."""
         self._handle(OwnersInReach(runs))
+        for shard, way in enumerate(self.ways):
+            if way is not None and self.routes.routes.get(shard) != (way.to, way.epoch):
+                self.ways[shard] = None
+        self._open_ways(range(len(self.ways)))
         self._wake()
 
     def tell(self, ref: RoutedEntityRef[Never], message: object) -> None:
         """Hand over a message, or hold it until its entity can be reached; a dead letter where there is no room."""
         if not self._is_own_thread():
             refuse_thread(cast("ActorRef[Never]", ref))
-        self._route(_Letter(ref, message), math.inf)
+        target = self._target_of(ref)
+        if target is not None:
+            target.tell(message)
+        else:
+            self._route(_Letter(ref, message), math.inf)
 
     def request(self, ref: RoutedEntityRef[Never], request: Request) -> UnsentRequest | None:
         """Hand over a request, or hold it until its entity can be reached, at most until its deadline."""
         if not self._is_own_thread():
             refuse_thread(cast("ActorRef[Never]", ref))
-        if self.num_shards is not None and ref.number % self.num_shards in self.routes.routes:
-            self._route(_Letter(ref, request), request.deadline)
-            return None
+        target = self._target_of(ref)
+        if target is not None:
+            return target.request(request)
         request.timeout = None  # it is to be sent later than at the time of its making
         held = HeldRequest(self, ref, request)
         self._route(_Letter(ref, request, held), request.deadline + ASKER_LATE_MAX)
@@ -210,10 +250,13 @@ class EntityRouter:
 
     async def send(self, ref: RoutedEntityRef[Never], message: object) -> None:
         """Hand over a message, waiting for room."""
-        while not self._has_room(ref):
+        while (target := self._target_of(ref)) is None and not self._has_room(ref):
             await self._changed.wait()
-        self.tell(ref, message)
-        await trio.lowlevel.checkpoint()
+        if target is not None:
+            await target.send(message)
+        else:
+            self.tell(ref, message)
+            await trio.lowlevel.checkpoint()
 
     async def wait_changed(self) -> None:
         """Return after the next change of the routes, or of what is held back."""
@@ -264,7 +307,7 @@ class EntityRouter:
                 case SendToOwner(to, epoch, routed):
                     letter = cast("_Letter", routed.message)
                     try:
-                        self._send(to, epoch, routed.shard, letter.ref, letter.message)
+                        self._send(ShardWay(to, epoch), routed.shard, letter.ref, letter.message)
                     except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
                         if routed is cause:
                             raise  # its sender is told; of one that was held, nobody waits for the call any more
@@ -281,20 +324,61 @@ class EntityRouter:
                 case _ as never:
                     assert_never(never)
 
-    def _send(self, to: UniqueAddress, epoch: int, shard: int, ref: RoutedEntityRef[Never], message: object) -> None:
-        if to == self.node.self_node:
-            if self.hosting is None:
-                self.drop(ref, message, RefusalReason.moved)
-            else:
-                self.hosting.take(EntityMessage(ref.id, shard, epoch, message))
-            return
-        host, port = to.address.host, to.address.port
-        place = self.node.system_name, wire_path(self.key.name, ref.id), host, port, to.incarnation, epoch
-        far = cast("AskableRef[object]", self.node.import_ref(place, self.key.message_type))
+    def take(self, entity_id: str, shard: int, epoch: int, message: object) -> None:
+        """Take a message for an entity here, sent under this epoch of its shard."""
+        if self.hosting is None:
+            self.drop(self.ref(entity_id), message, RefusalReason.moved)
+        else:
+            self.hosting.take(EntityMessage(entity_id, shard, epoch, message))
+
+    def writer(self, message: object, has_tail: bool) -> Write:
+        """Return what makes frames of messages of this one's class to the entities of the kind."""
+        key = type(message), has_tail
+        write = self._writers.get(key)
+        if write is None:
+            if len(self._writers) >= WRITERS_MAX:
+                self._writers.clear()
+            path, form = ENTITY_PREFIX + self.key.name, self.key.message_type
+            write = self._writers[key] = self.node.codec.writer(path, 0, message, form, has_tail=has_tail)
+        return write
+
+    def _send(self, way: ShardWay, shard: int, ref: RoutedEntityRef[Never], message: object) -> None:
+        target = self._lead(ref, shard, way)
         if not isinstance(message, Request):
-            far.tell(message)
-        elif (unsent := far.request(message)) is not None:
+            target.tell(message)
+        elif (unsent := target.request(message)) is not None:
             unsent.tell()
+
+    def _target_of(self, ref: RoutedEntityRef[Never]) -> AskableRef[object] | None:
+        """Return where messages of a ref go now; None where they are held back."""
+        shard = ref.number % len(self.ways)
+        way = self.ways[shard]
+        return None if way is None else self._lead(ref, shard, way)
+
+    def _lead(self, ref: RoutedEntityRef[Never], shard: int, way: ShardWay) -> AskableRef[object]:
+        to, target = way.to, cast("AskableRef[object]", EntityHere(self, ref.id, shard, way.epoch))
+        if to != self.node.self_node:
+            host, port = to.address.host, to.address.port
+            place = self.node.system_name, entity_path(self.key.name, ref.id), host, port, to.incarnation, way.epoch
+            target = RemoteEntityRef[object](
+                self.node, place, self.node.route_to(to), encode_entity(way.epoch, ref.id), self.writer
+            )
+        cast("RoutedEntityRef[object]", ref).lead(shard, way, target)
+        return target
+
+    def _close_ways(self, rows: Mapping[int, Row | None]) -> None:
+        """Hold back messages of shards that lose their owner."""
+        for shard, row in rows.items():
+            way = self.ways[shard] if shard < len(self.ways) else None
+            if way is not None and not (isinstance(row, Owned) and (row.owner, row.epoch) == (way.to, way.epoch)):
+                self.ways[shard] = None
+
+    def _open_ways(self, shards: Iterable[int]) -> None:
+        """Let messages of shards with an owner take their ways."""
+        for shard in shards:
+            route = self.routes.routes.get(shard)
+            if route is not None and shard < len(self.ways) and self.ways[shard] is None:
+                self.ways[shard] = ShardWay(*route)
 
     def _fired(self, name: str) -> None:
         self._handle(TimerFired(name))
@@ -305,7 +389,7 @@ class EntityRouter:
         self._changed = trio.Event()
 
 
-class EntityTarget(OwnRef[M]):
+class EntityTarget(EntityReceiver[M]):
     """Receiver of messages from other nodes for one entity, sent under one epoch of its shard."""
 
     __slots__ = ("_entity_id", "_epoch", "_path", "_router")
@@ -331,6 +415,23 @@ class EntityTarget(OwnRef[M]):
     def message_type(self) -> object | None:
         return self._router.key.message_type
 
+    @property
+    def active(self) -> ActiveEntities:
+        return self._router.active
+
+    def entity(self) -> ActiveEntity | None:
+        entity = self._router.active.get(self._entity_id.encode())
+        if entity is None or entity.epoch != self._epoch or entity.record.waiting:
+            return None
+        entity.record.last_used = self.kernel.now()
+        return entity
+
+    def takes(self, cls: type) -> bool:
+        return cls in self._router.admitted
+
+    def admit(self, cls: type) -> None:
+        self._router.admitted |= {cls}
+
     def tell(self, message: M) -> None:
         self._router.arrived(self._entity_id, self._epoch, message)
 
@@ -341,3 +442,66 @@ class EntityTarget(OwnRef[M]):
     def deliver_request(self, request: Request) -> bool:
         self._router.arrived(self._entity_id, self._epoch, request)
         return True
+
+
+class EntityHere(AskableRef[object]):
+    """Way of a ref to an entity on this node, under one epoch of its shard."""
+
+    __slots__ = ("_epoch", "_id", "_router", "_said", "_shard")
+
+    def __init__(self, router: EntityRouter, entity_id: str, shard: int, epoch: int) -> None:
+        self._router = router
+        self._id = entity_id
+        self._said = entity_id.encode()
+        self._shard = shard
+        self._epoch = epoch
+
+    @property
+    def address(self) -> ActorAddress:
+        return self._router.ref(self._id).address
+
+    @trio.lowlevel.enable_ki_protection
+    def tell(self, message: object) -> None:
+        router = self._router
+        if get_ident() != router.node.thread:
+            refuse_thread(self)
+        entity = router.active.get(self._said)
+        if entity is not None and entity.epoch == self._epoch and not entity.record.waiting:
+            mailbox = entity.mailbox
+            if len(mailbox.messages) < mailbox.limit:
+                entity.record.last_used = router.kernel.now()
+                mailbox.messages.append(message)
+                if mailbox.sleeper is not None:
+                    mailbox.wake()
+                return
+        router.take(self._id, self._shard, self._epoch, message)
+
+    @trio.lowlevel.enable_ki_protection
+    def request(self, request: Request) -> None:
+        router = self._router
+        if get_ident() != router.node.thread:
+            refuse_thread(self)
+        entity = router.active.get(self._said)
+        if entity is not None and entity.epoch == self._epoch and not entity.record.waiting:
+            mailbox = entity.mailbox
+            if len(mailbox.messages) < mailbox.limit:
+                entity.record.last_used = router.kernel.now()
+                request.cell, request.waits = entity.actor, True
+                mailbox.messages.append(request)
+                if mailbox.sleeper is not None:
+                    mailbox.wake()
+                return
+        router.take(self._id, self._shard, self._epoch, request)
+
+    async def send(self, message: object) -> None:
+        router = self._router
+        if get_ident() != router.node.thread:
+            refuse_thread(self)
+        while (entity := router.active.get(self._said)) is not None and entity.mailbox.is_full:
+            if entity.epoch != self._epoch or not entity.mailbox.lets_wait:
+                break
+            with suppress(trio.BrokenResourceError):
+                await entity.actor.ref.put_wait(message)
+                return
+        self.tell(message)
+        await trio.lowlevel.checkpoint()

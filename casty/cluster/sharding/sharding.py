@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, assert_never
 
 import trio
 
-from casty.address import UniqueAddress
+from casty.address import UniqueAddress, entity_of_path
 from casty.cluster.access import Sender
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.extension_tables import ClusterTable
@@ -77,7 +77,7 @@ from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import SAME, Behavior, task
 from casty.runtime.drive import drive
 from casty.runtime.hooks import no_shards
-from casty.runtime.messaging.entity_ref import SINGLETON_ID, RoutedEntityRef, parsed_path
+from casty.runtime.messaging.entity_ref import SINGLETON_ID, RoutedEntityRef
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.context import ActorContext
@@ -459,7 +459,7 @@ class Sharding(ClusterExtension):
         return self.router(key).ref(entity_id)
 
     def _target(self, path: str, epoch: int) -> ActorRef[Any] | None:
-        found = parsed_path(path)
+        found = entity_of_path(path)
         router = None if found is None else self.routers.get(found[0])
         return None if found is None or router is None else EntityTarget(router, path, found[1], epoch)
 
@@ -472,7 +472,7 @@ class Sharding(ClusterExtension):
         return router.ref(entity_id)
 
     def _given_back(self, path: str, message: object) -> bool:
-        found = parsed_path(path)
+        found = entity_of_path(path)
         router = None if found is None else self.routers.get(found[0])
         return found is not None and router is not None and router.give_back(found[1], message)
 

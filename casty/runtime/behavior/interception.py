@@ -7,6 +7,7 @@ behaviour gets an inbox to ask the interceptors about each message.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -35,10 +36,27 @@ class LoggingContext(Protocol):
         ...
 
 
+class HandlerGuard(ABC):
+    """Interceptor in front of a handler, not around it: a message let through at once costs no coroutine."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def __call__(self, ctx: object, message: object, target: ReceiveTarget[object]) -> Behavior[object]:
+        """Pass a message on, as every interceptor."""
+
+    @abstractmethod
+    def before(self, handler: forms.Handler) -> forms.Handler:
+        """Return a handler that passes messages on to the given one."""
+
+
 def intercept_handler(handler: forms.Handler, interceptors: Sequence[forms.Interceptor], ctx: object) -> forms.Handler:
     """Return a handler to ask ``interceptors``, outermost first, and then the given one."""
     intercepted = handler
     for interceptor in reversed(interceptors):
+        if isinstance(interceptor, HandlerGuard):
+            intercepted = interceptor.before(intercepted)
+            continue
         intercepted = _around(interceptor, cast("ReceiveTarget[object]", partial(intercepted, ctx)))
     return InterceptedHandler(intercepted, handler) if interceptors else handler
 

@@ -6,10 +6,10 @@ nodes or shards: messages go to the routing of the kind, which the cluster provi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Never, Protocol, TypeVar, cast
 
-from casty.address import ActorAddress, WireRef
-from casty.config.validation import NAME_LENGTH_MAX
+from casty.address import ActorAddress, WireRef, entity_path
 from casty.protocol.sharding.shard_hash import check_entity_id, number_of
 from casty.refs import EntityKey, EntityRef
 from casty.runtime.hooks import KernelHooks
@@ -22,8 +22,9 @@ SINGLETON_ID: Final = "singleton"
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
 
-ENTITY_PREFIX: Final = "/_entity/"
-"""Beginning of an entity's path on the wire; the length of the kind's name, that name, and the id follow."""
+
+NO_WAY: Final = object()
+"""Way of a ref that was never used: to no shard."""
 
 
 class EntityRouting(Protocol):
@@ -37,6 +38,11 @@ class EntityRouting(Protocol):
     @property
     def system_name(self) -> str:
         """Name of the system."""
+        ...
+
+    @property
+    def ways(self) -> Sequence[object]:
+        """Way to each shard, the same object as long as it leads there; never empty."""
         ...
 
     def tell(self, ref: RoutedEntityRef[Never], message: object) -> None:
@@ -53,15 +59,22 @@ class EntityRouting(Protocol):
 
 
 class RoutedEntityRef(EntityRef[M_contra], AskableRef[M_contra]):
-    """Ref with the routing of its kind."""
+    """Ref with the routing of its kind, and with the way its last message went: the next one goes it at once."""
 
-    __slots__ = ("_id", "_routing", "number")
+    __slots__ = ("_id", "_routing", "_shard", "_target", "_way", "number")
 
     def __init__(self, routing: EntityRouting, entity_id: str) -> None:
         self._routing = routing
         self._id = entity_id
         self.number = number_of(entity_id)
         """Number of 64 bits made of the id: the same in every process. Its remainder is the shard."""
+        self._shard = 0
+        self._way: object = NO_WAY
+        self._target: AskableRef[M_contra] = self
+
+    def lead(self, shard: int, way: object, target: AskableRef[M_contra]) -> None:
+        """Go to ``target`` at once, as long as ``way`` is that of the shard."""
+        self._shard, self._way, self._target = shard, way, target
 
     @property
     def id(self) -> str:
@@ -78,15 +91,23 @@ class RoutedEntityRef(EntityRef[M_contra], AskableRef[M_contra]):
     @property
     def place(self) -> WireRef:
         """The ref on the wire."""
-        return self._routing.system_name, wire_path(self.key.name, self._id), None, None, 0, 0
+        return self._routing.system_name, entity_path(self.key.name, self._id), None, None, 0, 0
 
     def tell(self, message: M_contra) -> None:
-        self._routing.tell(self, message)
+        if self._routing.ways[self._shard] is self._way:
+            self._target.tell(message)
+        else:
+            self._routing.tell(self, message)
 
     async def send(self, message: M_contra) -> None:
-        await self._routing.send(self, message)
+        if self._routing.ways[self._shard] is self._way:
+            await self._target.send(message)
+        else:
+            await self._routing.send(self, message)
 
     def request(self, request: Request) -> UnsentRequest | None:
+        if self._routing.ways[self._shard] is self._way:
+            return self._target.request(request)
         return self._routing.request(self, request)
 
     def __eq__(self, other: object) -> bool:
@@ -131,23 +152,3 @@ def _used(kernel: HasHooks, key: EntityKey[M], entity_id: str, *, is_singleton: 
             f"entities live in a cluster, and {kernel.name!r} is no node of one: use ClusteredActorSystem"
         )
     return cast("EntityRef[M]", make(key, entity_id, is_singleton))
-
-
-def wire_path(key: str, entity_id: str) -> str:
-    """Return the path of an entity on the wire.
-
-    >>> wire_path("carts", "a/b"), parsed_path("/_entity/5/carts/a/b")
-    ('/_entity/5/carts/a/b', ('carts', 'a/b'))
-    """
-    return f"{ENTITY_PREFIX}{len(key)}/{key}/{entity_id}"
-
-
-def parsed_path(path: str) -> tuple[str, str] | None:
-    """Return the kind and the id in a path; None where it is none of an entity."""
-    digits, _, rest = path[len(ENTITY_PREFIX) :].partition("/")
-    if not path.startswith(ENTITY_PREFIX) or not digits.isascii() or not digits.isdigit() or len(digits) > 3:
-        return None
-    length = int(digits)
-    key, separator, entity_id = rest[:length], rest[length : length + 1], rest[length + 1 :]
-    is_entity = separator == "/" and 0 < length <= NAME_LENGTH_MAX and 0 < len(entity_id) <= NAME_LENGTH_MAX
-    return (key, entity_id) if is_entity else None

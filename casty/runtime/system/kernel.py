@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Never, cast
 
 import trio
 
-from casty.address import ASK_PREFIX, UniqueAddress, in_words, serial_of
+from casty.address import ASK_PREFIX, ENTITY_PREFIX, UniqueAddress, in_words, serial_of
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, AskFailure, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
@@ -44,7 +44,6 @@ from casty.runtime.hooks import KernelHooks
 from casty.runtime.listeners import LifecycleListeners
 from casty.runtime.messaging.ask import AskRef, refuse, refuse_asks
 from casty.runtime.messaging.ask_wheel import AskWheel
-from casty.runtime.messaging.entity_ref import ENTITY_PREFIX
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
 from casty.runtime.messaging.named_refs import InlineRef, PathRef
 from casty.runtime.messaging.ref import LocalRef, OwnRef

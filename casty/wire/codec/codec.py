@@ -30,6 +30,7 @@ from casty.wire.codec.type_entry import TypeEntry
 from casty.wire.envelope import (
     CONTROL_HEAD,
     FOREIGN,
+    HAS_ENTITY,
     HAS_TAIL,
     TYPE_NAME_LENGTH_MAX,
     Envelope,
@@ -44,6 +45,7 @@ from casty.wire.envelope import (
     encode_head,
     encode_headers,
     encode_wait,
+    entity_behind,
     notice_of,
 )
 from casty.wire.frame import FrameKind, frame
@@ -190,12 +192,14 @@ class Codec:
             raise invalid(error) from None
         wait: Wait | None = None
         try:
-            start, headers = decode_headers(body, end, parts)
             if parts & HAS_TAIL and path == ASK_PREFIX:
                 serial, uid = decode_slot(body, end)
                 path = f"{ASK_PREFIX}{serial}"
             elif parts & HAS_TAIL:
                 wait = decode_wait(body, end)
+            if parts & HAS_ENTITY:
+                path, uid = entity_behind(body, end, path, parts)
+            start, headers = decode_headers(body, end, parts)
             entry = self._by_name.get(name) or self._learn(name)
             message = self._decode(entry, self._framing.unpack(body[start:], len(body)))
             return _new(Envelope, (path, uid, message, entry.name, wait, headers))
