@@ -39,6 +39,8 @@ WireRef: TypeAlias = tuple[str, str, str | None, int | None, int, int]
 
 ASK_PREFIX: Final = "/_ask/"
 """Beginning of the path of the ref for the reply to an ask; its serial number follows."""
+ENTITY_MARK: Final = "e"
+"""Before the serial number of an ask of an entity: its reply needs the serving lease of the replying node."""
 SERIAL_DIGITS_MAX: Final = 19
 """So that it fits into 64 bits. Longer numbers in a path from the network are no slot: int() of a long text is slow."""
 
@@ -46,13 +48,26 @@ SERIAL_DIGITS_MAX: Final = 19
 def serial_of(path: str) -> int | None:
     """Return the serial number of the ask with this path; None for any other path.
 
-    >>> serial_of("/_ask/17"), serial_of("/_ask/017"), serial_of("/shop")
-    (17, None, None)
+    >>> serial_of("/_ask/17"), serial_of("/_ask/e17"), serial_of("/_ask/017"), serial_of("/shop")
+    (17, 17, None, None)
     """
     digits = path[len(ASK_PREFIX) :]
-    if not path.startswith(ASK_PREFIX) or not digits.isascii() or not digits.isdigit():
+    if not path.startswith(ASK_PREFIX):
         return None
+    if not digits.isascii() or not digits.isdigit():
+        digits = digits[len(ENTITY_MARK) :]
+        if not asks_entity(path) or not digits.isascii() or not digits.isdigit():
+            return None
     return int(digits) if len(digits) <= SERIAL_DIGITS_MAX and digits[0] != "0" else None
+
+
+def asks_entity(path: str) -> bool:
+    """Whether this path of an ask is that of one of an entity.
+
+    >>> asks_entity("/_ask/e17"), asks_entity("/_ask/17")
+    (True, False)
+    """
+    return path.startswith(ENTITY_MARK, len(ASK_PREFIX))
 
 
 ENTITY_PREFIX: Final = "/_entity/"

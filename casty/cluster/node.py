@@ -16,6 +16,7 @@ import trio
 
 from casty.address import (
     ASK_PREFIX,
+    ENTITY_MARK,
     ENTITY_PREFIX,
     LastMembership,
     NodeAddress,
@@ -33,6 +34,7 @@ from casty.cluster.membership.membership_status import MembershipStatus
 from casty.cluster.membership.seed_status import SeedStatus
 from casty.cluster.observability.cluster_metrics import ClusterMetrics
 from casty.cluster.peer_queue import PeerQueue
+from casty.cluster.remoting.gated_reply import GatedReplyRef
 from casty.cluster.remoting.open_asks import OpenAsks
 from casty.cluster.remoting.paused_sends import PausedSends
 from casty.cluster.remoting.receive_backpressure import ReceiveBackpressure
@@ -92,6 +94,9 @@ REMOTE_TYPES: Final[tuple[type, ...]] = (
     ErrorReply,
 )
 """Types exchanged by the cluster actor with actors of other nodes, and the refusal of an ask."""
+
+MARK_AT = slice(len(ASK_PREFIX), len(ASK_PREFIX) + 1)
+"""Place of the mark in the path of an ask: hardly a look for all others."""
 
 ROUTES_MAX = 4_096
 """Runs of nodes with a remembered route for the refs naming them."""
@@ -233,7 +238,7 @@ class ClusterNode:
 
     def export_ref(self, ref: ActorRef[Never], type_form: object) -> WireRef:
         """Return the place of ``ref`` for other nodes; an ask notes the promised type."""
-        if type(ref) is AskRef:
+        if isinstance(ref, AskRef):
             if not ref.promised:
                 ref.promised = (type_form,)
             elif type_form not in ref.promised:
@@ -259,6 +264,8 @@ class ClusterNode:
                     self._routes.clear()
                 route = LinkHandle(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
                 self._routes[key] = route
+        if path[MARK_AT] == ENTITY_MARK and path.startswith(ASK_PREFIX):
+            return GatedReplyRef[Never](self, place, route, type_form)
         return RemoteRef(self, place, route, type_form)
 
     def route_to(self, run: UniqueAddress) -> LinkHandle | None:

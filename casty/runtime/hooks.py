@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import Any, Never, Protocol
 
 from casty.address import UniqueAddress
 from casty.protocol.sharding.observability.shard_listing import ShardsTold
 from casty.refs import ActorRef, EntityKey
+
+
+class ReplyGate(Protocol):
+    """Gate of the replies to asks of entities: open while this node has the lease for their work."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a reply may be given now."""
+        ...
+
+    def hold(self, give: Callable[[], None], reply: object, ref: ActorRef[Never]) -> None:
+        """Keep a reply until the gate is open; a dead letter where too many wait, or it opens no more."""
+        ...
 
 
 def _is_nobody(_: UniqueAddress) -> bool:
@@ -43,6 +56,8 @@ class KernelHooks:
     entity_given_back: Callable[[str, object], bool] | None = None
     """Called with the path of an entity and a message to it, sent and certainly not on its way; whether it waits for
     another way."""
+    reply_gate: ReplyGate | None = None
+    """Gate of the replies of a node with entities."""
     entity_host: object = None
     """Taker of the actors that host entities; of a type known to the layers above alone."""
     groups: object = None

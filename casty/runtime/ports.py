@@ -17,6 +17,7 @@ from casty.refs import ActorRef
 from casty.runtime.counters import Counters
 from casty.runtime.deadlines import TimerQueue
 from casty.runtime.events import DeadLetterReason, MessageSummary
+from casty.runtime.hooks import KernelHooks
 from casty.runtime.tokens import Tokens
 
 
@@ -88,6 +89,11 @@ class KernelPort(Protocol):
     @property
     def tokens(self) -> Tokens:
         """Source of numbers beyond anybody's guess."""
+        ...
+
+    @property
+    def hooks(self) -> KernelHooks:
+        """Hooks of the cluster."""
         ...
 
     @property

@@ -20,6 +20,7 @@ from casty.cluster.sharding.draining import Draining
 from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
 from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use
+from casty.cluster.sharding.lease_gate import LeaseGate
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
 from casty.cluster.sharding.shard_reports import ShardReports
 from casty.cluster.sharding.sharding_metrics import collect_sharding
@@ -142,6 +143,8 @@ class PlacementDriver:
                 return machine.handle(MembersSeen(state), now)
             case Serving(until):
                 self._observe(ServesUntil(until), now)
+                if self._sharding.gate is not None:
+                    self._sharding.gate.look()
                 for router in self._sharding.routers.values():
                     if router.hosting is not None:
                         router.hosting.place(ServesUntil(until))
@@ -314,6 +317,8 @@ class Sharding(ClusterExtension):
         """Routing of each kind used on this node."""
         self.mail: PeerQueue[PlacementCame] = PeerQueue(self._tell)
         self.handed_over = trio.Event()
+        self.gate: LeaseGate | None = None
+        """Gate of the replies to asks of entities, once this node has hosted a kind."""
         self._actor: ActorRef[ShardingMessage] | None = None
         self._driver: PlacementDriver | None = None
         self._inside: ClusterNode | None = None
@@ -374,6 +379,8 @@ class Sharding(ClusterExtension):
             hooks.entity_ref = hooks.entity_target = hooks.entity_host = None
             hooks.entity_used = hooks.entity_given_back = None
             hooks.shard_reports = no_shards
+            if self.gate is not None:
+                self.gate.close()
 
     def _behavior(self, node: ClusterNode) -> Behavior[ShardingMessage]:
         async def main(ctx: ActorContext[ShardingMessage], inbox: Inbox[ShardingMessage]) -> None:
@@ -433,6 +440,8 @@ class Sharding(ClusterExtension):
         hosting = router.hosting = EntityHosting(
             inside.kernel, cell, router, HostedKind(name, region.factory, limits), inside.serving, self._tell
         )
+        if self.gate is None:
+            self.gate = inside.kernel.hooks.reply_gate = LeaseGate(inside.kernel, inside.serving)
         self.hosted.set(name, own)
         hosting.place(ServesUntil(inside.serving.until))
         inside.subsystems.topology.tell(WantServing())

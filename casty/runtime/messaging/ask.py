@@ -17,16 +17,18 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from threading import get_ident
 from typing import Final, Never, Protocol, TypeVar, cast
 
 import trio
 
-from casty.address import ASK_PREFIX, serial_of
+from casty.address import ASK_PREFIX, ENTITY_MARK, serial_of
 from casty.errors import AskFailed, AskFailure, AskTimeoutError, failed_ask
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
 from casty.runtime.messaging.ask_wheel import AskWheel, Bucket
+from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, LocalRef, OwnRef, UnsentRequest, refuse_thread
 from casty.runtime.ports import KernelPort, Recipient
@@ -202,6 +204,31 @@ class AskRef(OwnRef[R_contra]):
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+class EntityAskRef(AskRef[R_contra]):
+    """The ref of an ask of an entity: a reply of this node waits for its serving lease."""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        return f"{ASK_PREFIX}{ENTITY_MARK}{self._serial}"
+
+    def tell(self, message: object) -> None:
+        if get_ident() != self._kernel.thread:
+            refuse_thread(self)
+        gate = self._kernel.hooks.reply_gate
+        if gate is None or gate.is_open:
+            super().tell(message)
+        else:
+            gate.hold(partial(super().tell, message), message, cast("ActorRef[Never]", self))
+
+    def deliver(self, message: object) -> bool:
+        if type(message) is ErrorReply:
+            return super().deliver(message)
+        super().tell(message)  # the replying node has looked at its own lease
+        return True
+
+
 class EndWait:
     """Watcher of an actor, to wake one task at the actor's end: the task sleeps on it."""
 
@@ -218,7 +245,7 @@ class EndWait:
         trio.lowlevel.reschedule(self.task, WOKEN)
 
 
-SLEEPS: Final = frozenset({AskRef, EndWait})
+SLEEPS: Final = frozenset({AskRef, EntityAskRef, EndWait})
 """Classes of the objects under the sleep of an actor waiting for another one."""
 
 
@@ -238,10 +265,11 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
             busy = cell.task
             if busy is task or (busy is not None and type(busy.custom_sleep_data) in SLEEPS):
                 _refuse_circle(cell, task)
+    kind: object = type(ref)
     counters = kernel.counters
     counters.asks = serial = counters.asks + 1
     number = kernel.tokens.take()
-    slot: AskRef[R] = AskRef(kernel, serial, number)
+    slot: AskRef[R] = (EntityAskRef if kind is RoutedEntityRef else AskRef)(kernel, serial, number)
     kernel.asks[serial] = slot
     try:
         message = factory(slot)
