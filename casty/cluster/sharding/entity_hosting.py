@@ -10,6 +10,7 @@ ended actor go back to the machine, and start the entity again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -166,15 +167,29 @@ class EntityHosting:
         self._closed = closed
         self.table = EntityTable(kind.key, kernel.rng, kind.limits)
         self._active: dict[int, _Activation] = {}
+        self._events: deque[EntityEvent] = deque()
+        self._is_taking = False
         self._is_over = False
 
     def take(self, event: EntityEvent) -> None:
-        """Feed the machine, and perform what follows."""
-        if self._is_over:
-            if isinstance(event, EntityMessage):
-                self._refuse(event, RefusalReason.moved)
+        """Feed the machine, and perform what follows; an event that comes of that is taken behind it."""
+        self._events.append(event)
+        if self._is_taking:  # not within it: thousands of entities that start one after the other were as many calls
             return
-        self._perform(self.table.handle(event, self._kernel.now()))
+        self._is_taking = True
+        try:
+            while self._events:
+                self._take(self._events.popleft())
+        finally:
+            self._is_taking = False
+
+    def _take(self, event: EntityEvent) -> None:
+        if not self._is_over:
+            self._perform(self.table.handle(event, self._kernel.now()))
+            if isinstance(event, EntityStarted):
+                self._activate(event)
+        elif isinstance(event, EntityMessage):
+            self._refuse(event, RefusalReason.moved)
 
     def place(self, event: OpenShard | CloseShard | ServesUntil) -> None:
         """Take an order of the placement."""
@@ -248,12 +263,11 @@ class EntityHosting:
         self._active[one.number] = one
         cell.add_watcher(self._kernel.next_uid(), one)
         self.take(EntityStarted(entity_id, order.activation))
-        self._activate(one)
 
-    def _activate(self, one: _Activation) -> None:
+    def _activate(self, started: EntityStarted) -> None:
         """Let messages go straight to an entity that has started, if nothing has ended it since."""
-        record = self.table.cells.get(one.entity_id)
-        if record is None or record.activation != one.number or record.phase is not EntityPhase.active:
+        one, record = self._active.get(started.activation), self.table.cells.get(started.entity_id)
+        if one is None or record is None or record.activation != one.number or record.phase is not EntityPhase.active:
             return
         if one.cell is not None and not self.table.shards[record.shard].is_closing:
             self._owner.active[one.entity_id.encode()] = ActiveEntity(self.table.key, record, one.cell)

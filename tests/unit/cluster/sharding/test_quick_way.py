@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import trio
 import casty
 from casty import ActorContext, ActorRef, Behavior, Behaviors, ClusteredActorSystem, EntityKey, Mailbox, SystemConfig
 from casty.cluster.remoting import receive_backpressure
+from casty.protocol.sharding.placement_events import ServesUntil
 from casty.testing.inspect import node_of
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import encode_entity, encode_head
@@ -222,4 +224,17 @@ async def test_send_waits_for_room_in_the_mailbox_of_an_entity_here(autojump_clo
         for number in range(50):
             await ref.send(Note(number))
     assert await notes(a, "box") == list(range(50))
+    assert nodes.handles["a"].letters == []
+
+
+async def test_thousands_of_entities_that_waited_for_the_lease_start_one_after_the_other(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+    assert await notes(a, "first") == []
+    sharding: Any = node_of(a).kernel.hooks.entity_host
+    sharding.routers["boxes"].hosting.place(ServesUntil(-math.inf))
+    for number in range(3_000):
+        a.entity(BOXES, f"box-{number}").tell(Note(number))
+    await trio.sleep(3)
+    assert [await notes(a, f"box-{number}") for number in (0, 1_499, 2_999)] == [[0], [1_499], [2_999]]
     assert nodes.handles["a"].letters == []

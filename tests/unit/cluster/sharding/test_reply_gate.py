@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pytest
 import trio
-import trio.lowlevel
 
 import casty
 from casty import ActorContext, ActorRef, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem, EntityKey
