@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, assert_never
+from collections.abc import Mapping
+from typing import Any, Final
 
 import trio
 
@@ -14,21 +13,26 @@ from casty.cluster.access import Sender
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.extension_tables import ClusterTable
 from casty.cluster.node import ClusterNode
-from casty.cluster.peer_queue import PeerQueue, PeerReady
+from casty.cluster.peer_queue import PeerQueue
 from casty.cluster.sharding.checked_allocation import checked
 from casty.cluster.sharding.draining import Draining
 from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
 from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use
 from casty.cluster.sharding.lease_gate import LeaseGate
+from casty.cluster.sharding.placement_driver import (
+    SHARDING,
+    HostsChanged,
+    PlacementDriver,
+    PlacementParts,
+    ShardingMessage,
+)
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
 from casty.cluster.sharding.shard_reports import ShardReports
 from casty.cluster.sharding.sharding_metrics import collect_sharding
 from casty.cluster.work_handover import WorkPart
 from casty.errors import ConfigError
-from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
-from casty.protocol.gossip.handover import StatePublished
-from casty.protocol.membership.inputs import BeginLeave, DownMember, GiveTerm, LeaveMember, WantServing
+from casty.protocol.membership.inputs import BeginLeave, WantServing
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -43,35 +47,14 @@ from casty.protocol.messages.sharding import (
     TermRefused,
     Yielded,
 )
-from casty.protocol.sharding.allocation import LEAST_SHARDS, OLDEST
 from casty.protocol.sharding.entity_table import EntityLimits
-from casty.protocol.sharding.machine import ShardPlacement
-from casty.protocol.sharding.observability.shard_observer import OBSERVER_TIMERS, ObserverEvent, ShardObserver
 from casty.protocol.sharding.placement_events import (
-    CloseShard,
-    HandedOver,
-    HostsSeen,
-    MembersSeen,
     NodesDrained,
-    OpenShard,
     PlacementCame,
-    PlacementEffect,
-    PlacementEvent,
     RegionEnded,
     RegionStarted,
-    SendMarker,
     ServesUntil,
-    ShardClosed,
-    ShardStuck,
-    ShardTableChanged,
-    TermBegun,
-    WorkIsFree,
 )
-from casty.protocol.sharding.shard_table import ShardTable
-from casty.protocol.split_brain.serving_lease import Serving, WorkFree
-from casty.protocol.state.member import Member
-from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.shard_allocation import ShardsAllocated
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
@@ -99,210 +82,12 @@ CONTROL: Final[dict[type, str]] = {
 }
 MARKER: Final = "casty.sharding.marker"
 HOSTED_BYTES_MAX: Final = 64 * 1024
-STUCK_LEAVES_WITHIN: Final = 60.0
-"""Seconds for the leave of a node with a shard that cannot be closed."""
-NODES_TOLD_MAX: Final = 16
-"""Nodes named in an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostsChanged:
-    """Event of the driver: a member hosts these kinds now."""
-
-    member: UniqueAddress
-    hosted: Mapping[str, HostedKey]
-
-
-ShardingMessage: TypeAlias = PlacementEvent | StatePublished | Serving | WorkFree | HostsChanged | PeerReady
-
-
-class PlacementDriver:
-    """Driver of the machine: the performance of its effects, and the hosts of each kind."""
-
-    def __init__(self, sharding: Sharding, node: ClusterNode, ctx: ActorContext[ShardingMessage]) -> None:
-        self._sharding = sharding
-        self._node = node
-        self._ctx = ctx
-        self._machine = ShardPlacement(node.self_node, node.kernel.rng, places=takes_part)
-        self._hosts: dict[UniqueAddress, Mapping[str, HostedKey]] = {}
-        self.in_reach: frozenset[UniqueAddress] | None = None
-        """Members that messages of this node get to, as far as it knows; None before it is one itself."""
-        self.observer = ShardObserver(node.self_node, self.run_of)
-
-    def handle(self, event: ShardingMessage, now: float) -> Sequence[PlacementEffect]:
-        """Take an event of the machine, of the membership, or the next message of a peer."""
-        machine = self._machine
-        match event:
-            case PeerReady():
-                came = self._sharding.mail.take(event)
-                if came is None:
-                    return ()
-                return self._node.within_boundary(came.sender, came.message, lambda: machine.handle(came, now))
-            case StatePublished(state):
-                self._see(state)
-                return machine.handle(MembersSeen(state), now)
-            case Serving(until):
-                self._observe(ServesUntil(until), now)
-                if self._sharding.gate is not None:
-                    self._sharding.gate.look()
-                for router in self._sharding.routers.values():
-                    if router.hosting is not None:
-                        router.hosting.place(ServesUntil(until))
-                return machine.handle(ServesUntil(until), now)
-            case WorkFree(gone, at):
-                return machine.handle(WorkIsFree(gone, at), now)
-            case HostsChanged(member, hosted):
-                return self._hosted(member, hosted, now)
-            case RegionStarted(key) | RegionEnded(key):
-                return [*machine.handle(event, now), *self._tell_hosts(key, now)]  # with its own strategy, or no more
-            case TimerFired(key) if key in OBSERVER_TIMERS:
-                self._observe(event, now)
-                return ()
-            case _:
-                return machine.handle(event, now)
-
-    def _hosted(self, member: UniqueAddress, hosted: Mapping[str, HostedKey], now: float) -> Sequence[PlacementEffect]:
-        before = self._hosts.get(member, {})
-        if hosted:
-            self._hosts[member] = hosted
-        else:
-            self._hosts.pop(member, None)
-        effects = [effect for name in sorted(before.keys() | hosted.keys()) for effect in self._tell_hosts(name, now)]
-        if hosted:
-            self._node.subsystems.topology.tell(WantServing())
-        return effects
-
-    def _see(self, state: Gossip) -> None:
-        out = state.down | state.lost_to(self._node.self_node)
-        in_reach = frozenset(run for run in state.members if run not in out)
-        if in_reach != self.in_reach:
-            lost = frozenset[UniqueAddress]() if self.in_reach is None else self.in_reach - in_reach
-            self.in_reach = in_reach
-            for router in self._sharding.routers.values():
-                router.reach(in_reach)
-            for run in sorted(lost):
-                self._node.take_back_of(run)  # before what comes from now on for the same entities
-
-    def _tell_hosts(self, name: str, now: float) -> Sequence[PlacementEffect]:
-        told, router = self.hosts_of(name), self._sharding.routers.get(name)
-        agreed = agreed_by(told)
-        if agreed is None:
-            return self._machine.handle(HostsSeen(name, 0, frozenset()), now)
-        if router is not None:
-            router.set_shards(agreed.num_shards)
-            router.is_singleton = agreed.is_singleton
-        hosts = frozenset(run for run, hosted in told.items() if hosted == agreed)
-        allocation = LEAST_SHARDS if router is None or router.allocation is None else router.allocation
-        if agreed.is_singleton:
-            allocation = OLDEST  # known without any code of the user, so on nodes that host nothing too
-        return self._machine.handle(HostsSeen(name, agreed.num_shards, hosts, allocation), now)
-
-    def hosts_of(self, name: str) -> Mapping[UniqueAddress, HostedKey]:
-        """Return what each host of a kind says of it."""
-        return {run: hosted[name] for run, hosted in self._hosts.items() if name in hosted}
-
-    def table_of(self, name: str) -> ShardTableChanged | None:
-        """Return the newest table of a kind."""
-        table = self._machine.region.tables.get(name)
-        return None if table is None else ShardTableChanged(table)
-
-    @property
-    def is_used(self) -> bool:
-        """Whether any node is known to host a kind, or has."""
-        return bool(self._hosts or self._machine.region.tables)
-
-    @property
-    def held(self) -> Counter[str]:
-        """Number of shards of each kind still at this node."""
-        return Counter(key for key, _ in self._machine.region.held)
-
-    def is_hosted(self, name: str) -> bool:
-        """Whether a node may open shards of a kind, as far as is known."""
-        view = self._machine.view
-        return any(name in kinds and view.may_open(run) for run, kinds in self._hosts.items())
-
-    def hosts_in_words(self) -> str:
-        """Return what the nodes host, for an error."""
-        told = [
-            f"{run.address} hosts {', '.join(map(repr, sorted(kinds)))}" for run, kinds in sorted(self._hosts.items())
-        ]
-        more = f", and {len(told) - NODES_TOLD_MAX} more" if len(told) > NODES_TOLD_MAX else ""
-        return ("; ".join(told[:NODES_TOLD_MAX]) or "no node hosts entities") + more
-
-    def _leave_with(self, stuck: ShardStuck) -> None:
-        """Leave the cluster: nobody else may open a shard as long as entities of it run here."""
-        self._ctx.log.error(
-            "entities of shard %d of %r do not end: this node leaves, and if it has not in %g s, it is down",
-            stuck.shard,
-            stuck.key,
-            STUCK_LEAVES_WITHIN,
-        )
-        self._node.subsystems.topology.tell(LeaveMember(self._node.self_node.address))
-        self._ctx.start_soon(self._down_at_last)
-
-    async def _down_at_last(self) -> None:
-        await trio.sleep(STUCK_LEAVES_WITHIN)
-        self._node.subsystems.topology.tell(DownMember(self._node.self_node.address))
-
-    @property
-    def tables(self) -> Mapping[str, ShardTable]:
-        """Newest table of each kind."""
-        return self._machine.region.tables
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """Kinds with a host or a table."""
-        return frozenset(self.tables).union(*self._hosts.values())
-
-    def run_of(self, incarnation: int) -> UniqueAddress | None:
-        """Return the member with this incarnation."""
-        return next((run for run in self._machine.view.members if run.incarnation == incarnation), None)
-
-    def _observe(self, event: ObserverEvent, now: float) -> None:
-        for effect in self.observer.handle(event, now):
-            if isinstance(effect, ShardsAllocated):
-                self._node.subsystems.topology.tell(effect)
-            else:
-                self.perform(effect)
-
-    def perform(self, effect: PlacementEffect) -> None:
-        """Perform an effect of the machine."""
-        routers = self._sharding.routers
-        match effect:
-            case Send(to, message):
-                self._node.send_control(to, message)
-            case SendMarker(to, key, shard, move):
-                self._node.send_control(to, Marker(key, shard, move))
-            case StartTimer(key, delay):
-                self._ctx.schedule_once(TimerFired(key), delay, key=key)
-            case OpenShard(key) | CloseShard(key):
-                router = routers.get(key)
-                if router is not None and router.hosting is not None:
-                    router.hosting.place(effect)
-                elif isinstance(effect, CloseShard):
-                    self._ctx.self.tell(ShardClosed(key, effect.shard, effect.epoch))
-            case ShardTableChanged(table):
-                self._observe(effect, self._node.kernel.now())
-                if table.key in routers:
-                    routers[table.key].place(effect)
-            case PublishEvent(event):
-                self._node.kernel.event_stream.publish(event)
-                if isinstance(event, ShardStuck):
-                    self._leave_with(event)
-            case Note(_, text):
-                self._ctx.log.info("%s", text)
-            case TermBegun(number):
-                self._node.subsystems.topology.tell(GiveTerm(number))
-            case HandedOver():
-                self._sharding.handed_over.set()
-            case _ as never:
-                assert_never(never)
 
 
 class Sharding(ClusterExtension):
     """Placement of entities on one node."""
 
-    name = "sharding"
+    name = SHARDING
     capability = b"1"
 
     def __init__(self) -> None:
@@ -384,7 +169,8 @@ class Sharding(ClusterExtension):
 
     def _behavior(self, node: ClusterNode) -> Behavior[ShardingMessage]:
         async def main(ctx: ActorContext[ShardingMessage], inbox: Inbox[ShardingMessage]) -> None:
-            self._driver = driver = PlacementDriver(self, node, ctx)
+            parts = PlacementParts(self.routers, self.mail, lambda: self.gate, self.handed_over)
+            self._driver = driver = PlacementDriver(parts, node, ctx)
             await drive(driver, inbox, driver.perform)
 
         return task(main)
@@ -507,8 +293,3 @@ class Sharding(ClusterExtension):
     def _tell(self, message: ShardingMessage) -> None:
         if self._actor is not None:
             self._actor.tell(message)
-
-
-def takes_part(member: Member) -> bool:
-    """Whether a member takes part in placement."""
-    return any(name == Sharding.name for name, _ in member.extra)
