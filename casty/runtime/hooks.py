@@ -53,11 +53,11 @@ class KernelHooks:
     """Called for a ref by code of the user, and whether of a singleton. ConfigError for a key used as both."""
     entity_target: Callable[[str, int], ActorRef[Any] | None] | None = None
     """Called with the path and the epoch of a message for an entity, from another node; returns its receiver."""
+    reply_gate: ReplyGate | None = None
+    """Gate of the replies of a node with entities."""
     entity_given_back: Callable[[str, object], bool] | None = None
     """Called with the path of an entity and a message to it, sent and certainly not on its way; whether it waits for
     another way."""
-    reply_gate: ReplyGate | None = None
-    """Gate of the replies of a node with entities."""
     entity_host: object = None
     """Taker of the actors that host entities; of a type known to the layers above alone."""
     groups: object = None

@@ -5,15 +5,14 @@ Owns the translation between refs, frames and the events of two machines: `Shard
 
 How it works: a message for a node goes the way of every other message between actors: to the path of the entity there,
 with the epoch of its shard in place of the number of an actor. So queues, large messages, deadlines of asks and dead
-letters are those of all messages. A ref keeps its target with the way of its shard, and asks nobody as long as the way
-is that of the shard; the list of the ways is overwritten in place, shard by shard, when a table comes.
+letters are those of all messages.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,6 @@ from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
 from casty.cluster.sharding.entity_hosting import EntityHosting
 from casty.errors import NoHost, NotSent, UnsupportedTypeError
 from casty.protocol.effects import StartTimer, TimerFired
-from casty.protocol.messages.shard_rows import Owned, Row
 from casty.protocol.sharding.allocation import Allocation
 from casty.protocol.sharding.entity_events import EntityMessage, RefusalReason
 from casty.protocol.sharding.placement_events import ShardTableChanged
@@ -61,6 +59,8 @@ REASONS: Final[dict[RefusalReason, DeadLetterReason]] = {
     RefusalReason.full: SHARD_BUFFER_FULL,
     RefusalReason.expired: HELD_TOO_LONG,
 }
+WRITERS_MAX: Final = 1_024
+"""Classes of messages of one kind whose makers of frames are kept."""
 UNPLACED: Final = -1
 """In place of a shard while the number of shards is not known."""
 ASKER_LATE_MAX: Final = 1.0
@@ -77,10 +77,6 @@ class KindHosts(Protocol):
     def hosts_in_words(self) -> str:
         """Return what the nodes host, for an error."""
         ...
-
-
-WRITERS_MAX: Final = 1_024
-"""Classes of messages of one kind whose makers of frames are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,8 +144,6 @@ class EntityRouter:
         self.is_singleton: bool | None = None
         """Whether the key is used as a singleton's; None while nothing says so."""
         self.routes = ShardRoutes(key.name)
-        self.refused: Counter[RefusalReason] = Counter()
-        """Messages that were certainly not handled, by the reason."""
         self.ways: list[ShardWay | None] = [None]
         """Way to each shard, None where messages are held back; a single one as long as nobody has told their number.
         """
@@ -158,6 +152,8 @@ class EntityRouter:
         self.admitted: frozenset[type] = NO_TYPES
         """Classes with messages of the kind's type alone."""
         self._writers: dict[tuple[type, bool], Write] = {}
+        self.refused: Counter[RefusalReason] = Counter()
+        """Messages that were certainly not handled, by the reason."""
         self._changed = trio.Event()
         self._is_closed = False
 
@@ -187,21 +183,11 @@ class EntityRouter:
     def place(self, change: ShardTableChanged) -> None:
         """Take a new table, or changes of it."""
         self.set_shards(change.table.num_shards)
-        everywhere: dict[int, Row | None] = dict.fromkeys(range(len(self.ways)))
-        rows = everywhere | dict(change.table.rows) if change.changed is None else change.changed
-        self._close_ways(rows)
-        self._handle(change)
-        self._open_ways(rows)
-        self._wake()
+        self._change(change, range(len(self.ways)) if change.changed is None else change.changed)
 
     def reach(self, runs: frozenset[UniqueAddress]) -> None:
         """Take note of the runs that messages get to."""
-        self._handle(OwnersInReach(runs))
-        for shard, way in enumerate(self.ways):
-            if way is not None and self.routes.routes.get(shard) != (way.to, way.epoch):
-                self.ways[shard] = None
-        self._open_ways(range(len(self.ways)))
-        self._wake()
+        self._change(OwnersInReach(runs), range(len(self.ways)))
 
     def tell(self, ref: RoutedEntityRef[Never], message: object) -> None:
         """Hand over a message, or hold it until its entity can be reached; a dead letter where there is no room."""
@@ -220,6 +206,9 @@ class EntityRouter:
         target = self._target_of(ref)
         if target is not None:
             return target.request(request)
+        if self.num_shards is not None and ref.number % self.num_shards in self.routes.routes:
+            self._route(_Letter(ref, request), request.deadline)
+            return None
         request.timeout = None  # it is to be sent later than at the time of its making
         held = HeldRequest(self, ref, request)
         self._route(_Letter(ref, request, held), request.deadline + ASKER_LATE_MAX)
@@ -265,6 +254,7 @@ class EntityRouter:
     def close(self) -> None:
         """Make dead letters of everything held back, and of all that comes: the node has left."""
         self._is_closed = True
+        self.ways = [None] * len(self.ways)
         self._perform(self.routes.close())
 
     def arrived(self, entity_id: str, epoch: int, message: object) -> None:
@@ -366,19 +356,17 @@ class EntityRouter:
         cast("RoutedEntityRef[object]", ref).lead(shard, way, target)
         return target
 
-    def _close_ways(self, rows: Mapping[int, Row | None]) -> None:
-        """Hold back messages of shards that lose their owner."""
-        for shard, row in rows.items():
-            way = self.ways[shard] if shard < len(self.ways) else None
-            if way is not None and not (isinstance(row, Owned) and (row.owner, row.epoch) == (way.to, way.epoch)):
-                self.ways[shard] = None
-
-    def _open_ways(self, shards: Iterable[int]) -> None:
-        """Let messages of shards with an owner take their ways."""
-        for shard in shards:
+    def _change(self, event: RouteEvent, shards: Iterable[int]) -> None:
+        """Handle an event that changes the routes of some shards; none of them has a way meanwhile."""
+        before = {shard: self.ways[shard] for shard in shards if shard < len(self.ways)}
+        for shard in before:
+            self.ways[shard] = None
+        self._handle(event)
+        for shard, way in before.items():
             route = self.routes.routes.get(shard)
-            if route is not None and shard < len(self.ways) and self.ways[shard] is None:
-                self.ways[shard] = ShardWay(*route)
+            if route is not None and not self._is_closed:
+                self.ways[shard] = way if way is not None and route == (way.to, way.epoch) else ShardWay(*route)
+        self._wake()
 
     def _fired(self, name: str) -> None:
         self._handle(TimerFired(name))

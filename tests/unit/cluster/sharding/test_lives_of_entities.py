@@ -23,9 +23,11 @@ from casty import (
     EntityMoved,
     EntityRef,
 )
+from casty.address import entity_path
+from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
 from casty.protocol.sharding.entity_events import EntityFailed
 from casty.protocol.sharding.placement_events import ShardStuck
-from casty.runtime.messaging.entity_ref import wire_path
+from casty.wire.envelope import encode_entity
 
 
 @casty.message("tests.entities.AskOther")
@@ -278,8 +280,9 @@ async def test_a_message_under_an_old_epoch_is_refused_and_counted(autojump_cloc
     host(a)
     await add(b, "cart-1")
     run, node = nodes.handles["a"].run, nodes.handles["b"].node
-    old = wire_path("carts", "cart-1"), run.address.host, run.address.port, run.incarnation, 1
-    stale = cast("ActorRef[Command]", node.import_ref(("shop", *old), Command))
+    old = "shop", entity_path("carts", "cart-1"), run.address.host, run.address.port, run.incarnation, 1
+    router: Any = cast("Any", node.kernel.hooks.entity_host).routers["carts"]
+    stale = RemoteEntityRef[Command](node, old, node.route_to(run), encode_entity(1, "cart-1"), router.writer)
     stale.tell(Note(1))
     with pytest.raises(EntityMoved) as moved:
         await b.ask(stale, lambda to: Add(1, to), timeout=5.0)

@@ -157,7 +157,7 @@ async def test_a_message_that_cannot_be_made_is_refused_on_the_quick_way(autojum
     throw(a, b, epoch, "three")
     ref.tell(Note(4))
     assert await notes(b, "box") == [1, 2, 4]
-    await trio.sleep(1)  # the notice comes back beside the answer
+    await trio.sleep(1)
     assert [letter.reason for letter in nodes.handles["b"].letters] == ["not delivered: ill_typed"]
 
 
