@@ -49,7 +49,7 @@ from casty.runtime.system.context import ActorContext, ActorParts, spawn_cell
 from casty.runtime.system.kernel import Kernel
 
 SAFE: Final = " !$&'()*+,;=:@~"
-"""Characters of an id that stand as they are in the name of its actor."""
+"""Characters of an id, left as they are in the name of its actor."""
 
 
 class EntityOwner(Protocol):
@@ -57,7 +57,7 @@ class EntityOwner(Protocol):
 
     @property
     def active(self) -> ActiveEntities:
-        """Entities here that can take messages at once."""
+        """Entities here, ready for messages at once."""
         ...
 
     def ref(self, entity_id: str) -> RoutedEntityRef[Any]:
@@ -65,7 +65,7 @@ class EntityOwner(Protocol):
         ...
 
     def drop(self, ref: RoutedEntityRef[Never], message: object, reason: RefusalReason) -> None:
-        """Make a dead letter of a message that was certainly not handled."""
+        """Make a dead letter of a message certainly not handled."""
         ...
 
 
@@ -88,7 +88,7 @@ class LeaseGuard(HandlerGuard):
         return await target(message)
 
     def before(self, handler: forms.Handler) -> forms.Handler:
-        """Return a handler that passes messages on once this node serves."""
+        """Return a handler for messages to be passed on once this node serves."""
         serves_at, now = self._serving.serves_at, self._now
 
         def guarded(ctx: object, message: object) -> Awaitable[Behavior[Never]]:
@@ -265,7 +265,7 @@ class EntityHosting:
         self.take(EntityStarted(entity_id, order.activation))
 
     def _activate(self, started: EntityStarted) -> None:
-        """Let messages go straight to an entity that has started, if nothing has ended it since."""
+        """Let messages go straight to a started entity, if nothing has ended it since."""
         one, record = self._active.get(started.activation), self.table.cells.get(started.entity_id)
         if one is None or record is None or record.activation != one.number or record.phase is not EntityPhase.active:
             return
@@ -273,7 +273,7 @@ class EntityHosting:
             self._owner.active[one.entity_id.encode()] = ActiveEntity(self.table.key, record, one.cell)
 
     def _retire(self, entity_id: str) -> None:
-        """Let no message go straight to an entity that ends."""
+        """Let no message go straight to an ending entity."""
         self._owner.active.pop(entity_id.encode(), None)
 
     def _behavior(self, entity_id: str) -> Behavior[Any]:

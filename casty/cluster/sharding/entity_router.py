@@ -148,12 +148,12 @@ class EntityRouter:
         """Way to each shard, None where messages are held back; a single one as long as nobody has told their number.
         """
         self.active: ActiveEntities = {}
-        """Entities here that can take messages at once."""
+        """Entities here, ready for messages at once."""
         self.admitted: frozenset[type] = NO_TYPES
         """Classes with messages of the kind's type alone."""
         self._writers: dict[tuple[type, bool], Write] = {}
         self.refused: Counter[RefusalReason] = Counter()
-        """Messages that were certainly not handled, by the reason."""
+        """Messages certainly not handled, by the reason."""
         self._changed = trio.Event()
         self._is_closed = False
 
@@ -186,7 +186,7 @@ class EntityRouter:
         self._change(change, range(len(self.ways)) if change.changed is None else change.changed)
 
     def reach(self, runs: frozenset[UniqueAddress]) -> None:
-        """Take note of the runs that messages get to."""
+        """Take note of the runs in reach of messages."""
         self._change(OwnersInReach(runs), range(len(self.ways)))
 
     def tell(self, ref: RoutedEntityRef[Never], message: object) -> None:
@@ -228,7 +228,7 @@ class EntityRouter:
         return NotSent(f"{where} had no node in reach within {timeout} s, so the request was not sent")
 
     def give_back(self, entity_id: str, message: object) -> bool:
-        """Take a message back that was sent and is certainly not on its way; False where it cannot wait here."""
+        """Take a message back, sent and certainly not on its way; False where it cannot wait here."""
         ref, shards = self.ref(entity_id), self.num_shards
         if self._is_closed or shards is None or ref.number % shards in self.routes.routes:
             return False
@@ -266,7 +266,7 @@ class EntityRouter:
             hosting.take(EntityMessage(entity_id, number_of(entity_id) % shards, epoch, message))
 
     def drop(self, ref: RoutedEntityRef[Never], message: object, reason: RefusalReason) -> None:
-        """Make a dead letter of a message that was certainly not handled."""
+        """Make a dead letter of a message certainly not handled."""
         self.refused[reason] += 1
         self.kernel.dead_letter(message, ref, REASONS[reason])
 

@@ -16,7 +16,7 @@ from casty.runtime.events import SHARD_MOVED
 from casty.runtime.ports import KernelPort
 
 HELD_REPLIES_MAX: Final = 10_000
-"""Replies that wait for the lease; more are dead letters."""
+"""Replies waiting for the lease; more are dead letters."""
 
 
 class LeaseGate:

@@ -54,9 +54,9 @@ from casty.protocol.state.shard_allocation import ShardsAllocated
 from casty.runtime.system.context import ActorContext
 
 SHARDING: Final = "sharding"
-"""Name of the extension, by which members say that they take part."""
+"""Name of the extension, told by members taking part."""
 STUCK_LEAVES_WITHIN: Final = 60.0
-"""Seconds for the leave of a node with a shard that cannot be closed."""
+"""Seconds for the leave of a node with a shard never to be closed."""
 NODES_TOLD_MAX: Final = 16
 """Nodes named in an error."""
 
@@ -96,7 +96,7 @@ class PlacementDriver:
         self._machine = ShardPlacement(node.self_node, node.kernel.rng, places=takes_part)
         self._hosts: dict[UniqueAddress, Mapping[str, HostedKey]] = {}
         self.in_reach: frozenset[UniqueAddress] | None = None
-        """Members that messages of this node get to, as far as it knows; None before it is one itself."""
+        """Members in reach of messages from here, as far as known; None before this node is one itself."""
         self.observer = ShardObserver(node.self_node, self.run_of)
 
     def handle(self, event: ShardingMessage, now: float) -> Sequence[PlacementEffect]:

@@ -15,7 +15,7 @@ from casty.address import UniqueAddress
 from casty.schema.names import message
 
 MOVES_MAX = 100
-"""Shards of a key that move at one time."""
+"""Shards of a key moving at one time."""
 MOVED_SHARE_MAX = 0.1
 """Share of a node's shards that move away from it at one time, for an even load; one may always."""
 UNEVEN_SHARE_MAX = 0.1
@@ -64,7 +64,7 @@ class LeastShards:
     """Strategy of placement: the node with the fewest shards gets the next one."""
 
     moves_max: int = MOVES_MAX
-    """Shards of a kind that move at one time."""
+    """Shards of a kind moving at one time."""
     moved_share_max: float = MOVED_SHARE_MAX
     """Share of a node's shards that move away from it at one time, for an even load; one may always."""
     uneven_share_max: float = UNEVEN_SHARE_MAX

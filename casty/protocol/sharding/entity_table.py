@@ -64,7 +64,7 @@ class EntityLimits:
     waiting_max: int = 10_000
     """Messages waiting for any entity to start."""
     starts_max: int = 64
-    """Entities that start at one time."""
+    """Entities starting at one time."""
     stop_timeout: float = 10.0
     """Seconds for the entities of a closing shard."""
     kept: str = ""
@@ -101,7 +101,7 @@ class EntityCell:
 
 @dataclass(slots=True)
 class OpenedShard:
-    """One shard that is open here, or closing."""
+    """One shard, open here or closing."""
 
     epoch: int
     ids: dict[str, None] = field(default_factory=dict[str, None])
@@ -121,7 +121,7 @@ class EntityTable:
     cells: dict[str, EntityCell] = field(init=False, default_factory=dict[str, EntityCell])
     shards: dict[int, OpenedShard] = field(init=False, default_factory=dict[int, OpenedShard])
     waiting: int = field(init=False, default=0)
-    """Messages that wait, of all entities."""
+    """Waiting messages, of all entities."""
     serves_until: float = field(init=False, default=-math.inf)
     """End of the serving lease, as far as it is known here."""
     passivations: int = field(init=False, default=0)

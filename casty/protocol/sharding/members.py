@@ -37,13 +37,13 @@ class PlacementView:
     terms_given: int = field(init=False, default=0)
     """Highest number of a term by the membership: a node knows all given before it is up."""
     all_placing: frozenset[UniqueAddress] = field(init=False, default=frozenset())
-    """Members that take part, in any status."""
+    """Members taking part, in any status."""
     heard: tuple[UniqueAddress, ...] = field(init=False, default=())
-    """Members that take part and whose word counts, without this node, in their order."""
+    """Members taking part and heard, without this node, in their order."""
     older: tuple[Member, ...] = field(init=False, default=())
-    """Members that take part and are older than this node."""
+    """Members taking part and older than this node."""
     ever_older: frozenset[UniqueAddress] = field(init=False, default=frozenset())
-    """Removed members that were older than this node."""
+    """Removed members once older than this node."""
     drained: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     """Runs to be given no shard, and to hand over theirs, while they stay."""
     _removed: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)

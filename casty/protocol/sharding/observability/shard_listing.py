@@ -43,7 +43,7 @@ class ShardRow:
     """``opening``: the node is to open it, and messages for it wait; ``owned``: it is open there; ``moving``: it is
     closing there, and messages wait."""
     node: NodeAddress
-    """Node that has the shard, or is to open it."""
+    """Node with the shard, or meant to open it."""
     epoch: int
     """Number of its opening there, above those of all earlier ones."""
     to: NodeAddress | None = None
@@ -65,7 +65,7 @@ class ShardListing:
     num_shards: int
     """Shards of the kind; 0 as long as no host is known."""
     hosts: tuple[NodeAddress, ...]
-    """Nodes that host the kind, in their order."""
+    """Nodes hosting the kind, in their order."""
     coordinator: NodeAddress | None
     """Node that has written the table; None without a table, and once it is no member any more."""
     term: int
@@ -93,7 +93,7 @@ class ShardListing:
 
     @property
     def opening(self) -> int:
-        """Number of shards that a node is to open."""
+        """Number of shards meant for a node."""
         return sum(row.state == "opening" for row in self.rows)
 
     @property
