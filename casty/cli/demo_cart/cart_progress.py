@@ -96,10 +96,10 @@ class CartProgress:
         ledger = self.ledger
         loads = " ".join(f"{name} {count}" for name, count in self.loads.items()) or "not placed yet"
         moving = len(self.listing.moves) if self.listing else 0
-        p50 = in_ms(percentile(latest, 0.5))
+        p50, p99 = (in_ms(percentile(latest, share)) if latest else "-" for share in (0.5, 0.99))
         return (
             f"{ledger.acknowledged:,} items ({self.requests:,} wanted), {len(latest):,}/s, p50 {p50}, "
-            f"p99 {in_ms(percentile(latest, 0.99))}, {self.refused} refused, {ledger.unknown} unknown; "
+            f"p99 {p99}, {self.refused} refused, {ledger.unknown} unknown; "
             f"shards {loads}, {moving} moving, {self.moves} moved"
         )
 

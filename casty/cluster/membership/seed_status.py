@@ -140,4 +140,7 @@ class SeedStatus:
             self._last[seed] = text
 
     def __str__(self) -> str:
-        return "; ".join([*self._last.values(), *filter(None, [self._rule])])
+        return (
+            "; ".join([*self._last.values(), *filter(None, [self._rule])])
+            or "it is about to begin a cluster of its own"
+        )

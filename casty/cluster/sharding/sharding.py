@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -60,6 +60,7 @@ from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import SAME, Behavior, task
 from casty.runtime.drive import drive
+from casty.runtime.events import ILL_TYPED
 from casty.runtime.hooks import no_shards
 from casty.runtime.messaging.entity_ref import SINGLETON_ID, RoutedEntityRef
 from casty.runtime.messaging.inbox import Inbox
@@ -234,7 +235,11 @@ class Sharding(ClusterExtension):
         self._tell(RegionStarted(name))
 
         async def unwrap(ctx: ActorContext[Any], envelope: ShardEnvelope[Any]) -> Behavior[Any]:
-            router.ref(envelope.entity_id).tell(envelope.message)
+            if isinstance(cast("object", envelope), ShardEnvelope):
+                router.ref(envelope.entity_id).tell(envelope.message)
+            else:  # nobody's entities are to end because of a slip
+                told = f"it hosts {region.key!r}; tell an entity by its ref, system.entity(key, id)"
+                inside.kernel.dead_letter(envelope, ctx.self, ILL_TYPED, told)
             return SAME
 
         async def hand_on(ctx: ActorContext[Any], message: Any) -> Behavior[Any]:

@@ -305,3 +305,15 @@ async def test_a_host_that_leaves_while_its_shards_open_loses_nothing(autojump_c
         found = await a.ask(a.entity(CARTS, f"cart-{number}"), Notes, timeout=20.0)
         assert found in ([number], [])
     assert isinstance(a, ClusteredActorSystem)
+
+
+async def test_a_host_told_what_is_for_an_entity_keeps_its_entities_and_says_so(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    host(a)
+    assert await add(b, "cart-1") == 1
+    hosting = cast("ActorRef[Any]", a.lookup("/carts"))
+    hosting.tell(Note(1))
+    with pytest.raises(AskFailed, match=r"tell an entity by its ref"):
+        await a.ask(hosting, lambda to: Add(1, to), timeout=5.0)
+    assert await add(b, "cart-1") == 2
+    assert a.statistics().dead_letters["not of the actor's type"] == 2
