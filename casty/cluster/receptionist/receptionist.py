@@ -23,7 +23,7 @@ from casty.protocol.gossip.handover import TableWritten
 from casty.protocol.receptionist.listings import Entries, Listings, Misfit, Names, Notify
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.registry import REGISTRY, SERVICES_PER_NODE_MAX, TYPES_LENGTH_MAX, ServiceEntry
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ActorRef, EntityRef, ServiceKey
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import attempt
 from casty.runtime.events import Terminated
@@ -83,7 +83,7 @@ class ReceptionistDriver:
                 assert_never(never)
 
     def _register(self, key: ServiceKey[Any], ref: ActorRef[Any]) -> None:
-        if not ref.address.is_local:
+        if not ref.address.is_local or isinstance(ref, EntityRef):
             self._ctx.log.error("%r not registered: %s is no actor of this node; register it there", key, ref)
             return
         if self._listings.is_full:

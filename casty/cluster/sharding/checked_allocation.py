@@ -29,8 +29,12 @@ class CheckedAllocation:
     def place(self, shards: Iterable[int], loads: Loads) -> dict[int, UniqueAddress]:
         """Return the opener of each of these shards."""
         wanted = tuple(shards)
-        chosen = self._ask(lambda: dict(self.given.place(wanted, dict(loads))))
-        kept = {shard: chosen[shard] for shard in wanted if shard in chosen and chosen[shard] in loads}
+
+        def choose() -> dict[int, UniqueAddress]:
+            chosen = dict(self.given.place(wanted, dict(loads)))
+            return {shard: chosen[shard] for shard in wanted if shard in chosen and chosen[shard] in loads}
+
+        kept = self._ask(choose)
         if len(kept) < len(wanted):
             self._tell("it names no node able to open one of the shards", None)
             counts = dict(loads)
@@ -42,12 +46,16 @@ class CheckedAllocation:
     def moves(self, holdings: Holdings, loads: Loads, moving: Loads) -> dict[int, UniqueAddress]:
         """Return the moves that can be made."""
         holders = {shard: node for node, shards in holdings.items() for shard in shards}
-        wanted = self._ask(lambda: dict(self.given.moves(holdings, dict(loads), dict(moving))))
-        return {
-            shard: target
-            for shard, target in wanted.items()
-            if shard in holders and target in loads and target != holders[shard]
-        }
+
+        def choose() -> dict[int, UniqueAddress]:
+            wanted = dict(self.given.moves(holdings, dict(loads), dict(moving)))
+            return {
+                shard: target
+                for shard, target in wanted.items()
+                if shard in holders and target in loads and target != holders[shard]
+            }
+
+        return self._ask(choose)
 
     def _ask(self, call: Callable[[], dict[int, UniqueAddress]]) -> dict[int, UniqueAddress]:
         try:
@@ -66,4 +74,4 @@ class CheckedAllocation:
 
 def checked(allocation: Allocation, key: EntityKey[Any]) -> Allocation:
     """Return a strategy of which every word can be used."""
-    return allocation if isinstance(allocation, (LeastShards, Oldest)) else CheckedAllocation(allocation, key)
+    return allocation if type(allocation) in (LeastShards, Oldest) else CheckedAllocation(allocation, key)

@@ -239,7 +239,7 @@ class EntityRouter:
 
     async def send(self, ref: RoutedEntityRef[Never], message: object) -> None:
         """Hand over a message, waiting for room."""
-        while (target := self._target_of(ref)) is None and not self._has_room(ref):
+        while (target := self._target_of(ref)) is None and not self._is_closed and not self._has_room(ref):
             await self._changed.wait()
         if target is not None:
             await target.send(message)
@@ -256,6 +256,7 @@ class EntityRouter:
         self._is_closed = True
         self.ways = [None] * len(self.ways)
         self._perform(self.routes.close())
+        self._wake()
 
     def arrived(self, entity_id: str, epoch: int, message: object) -> None:
         """Take a message of another node for an entity here."""

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from casty.config.validation import NAME_LENGTH_MAX, check_callable
 from casty.errors import ConfigError
 from casty.protocol.sharding.allocation import Allocation
-from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX
+from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX, check_entity_id
 from casty.refs import EntityKey
 from casty.runtime.behavior.behavior import Behavior, Composed, setup
 from casty.runtime.system.context import ActorContext
@@ -31,6 +31,9 @@ class ShardEnvelope(Generic[M]):
     """Id of the entity."""
     message: M
     """Message for it."""
+
+    def __post_init__(self) -> None:
+        check_entity_id(self.entity_id)
 
 
 class RegionHost(Protocol):

@@ -31,7 +31,7 @@ from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEn
 from casty.cluster.sharding.shard_reports import ShardReports
 from casty.cluster.sharding.sharding_metrics import collect_sharding
 from casty.cluster.work_handover import WorkPart
-from casty.errors import ConfigError
+from casty.errors import ConfigError, UnsupportedTypeError
 from casty.protocol.membership.inputs import BeginLeave, WantServing
 from casty.protocol.messages.sharding import (
     Enlist,
@@ -55,12 +55,13 @@ from casty.protocol.sharding.placement_events import (
     RegionStarted,
     ServesUntil,
 )
+from casty.protocol.sharding.shard_hash import check_entity_id
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import SAME, Behavior, task
 from casty.runtime.drive import drive
-from casty.runtime.events import ILL_TYPED
+from casty.runtime.events import ILL_TYPED, NOT_ENCODABLE
 from casty.runtime.hooks import no_shards
 from casty.runtime.messaging.entity_ref import SINGLETON_ID, RoutedEntityRef
 from casty.runtime.messaging.inbox import Inbox
@@ -207,7 +208,9 @@ class Sharding(ClusterExtension):
         name, inside = region.key.name, self._inside
         ref = ctx.self
         cell = ref.owner() if isinstance(ref, OwnRef) else None
-        assert inside is not None and isinstance(cell, Cell)
+        assert inside is not None
+        if not isinstance(cell, Cell):
+            raise ConfigError(f"{region.key!r} needs an actor of its own on the node: an entity cannot host entities")
         if region.role is not None and region.role not in inside.member.roles:
             raise ConfigError(
                 f"{region.key!r} is hosted by nodes of role {region.role!r}, and {inside.member.id} has none"
@@ -220,6 +223,7 @@ class Sharding(ClusterExtension):
         router = self.router(region.key)
         if router.hosting is not None:
             raise ConfigError(f"{region.key!r} is hosted by another actor of this node already")
+        self.hosted.set(name, own)
         kept = SINGLETON_ID if region.is_singleton else ""
         limits = EntityLimits(passivate_after=region.passivate_after, entities_max=region.entities_max, kept=kept)
         router.set_shards(region.num_shards)
@@ -229,17 +233,25 @@ class Sharding(ClusterExtension):
         )
         if self.gate is None:
             self.gate = inside.kernel.hooks.reply_gate = LeaseGate(inside.kernel, inside.serving)
-        self.hosted.set(name, own)
         hosting.place(ServesUntil(inside.serving.until))
         inside.subsystems.topology.tell(WantServing())
         self._tell(RegionStarted(name))
 
         async def unwrap(ctx: ActorContext[Any], envelope: ShardEnvelope[Any]) -> Behavior[Any]:
-            if isinstance(cast("object", envelope), ShardEnvelope):
-                router.ref(envelope.entity_id).tell(envelope.message)
-            else:  # nobody's entities are to end because of a slip
+            # Nobody's entities are to end because of a slip.
+            if not isinstance(cast("object", envelope), ShardEnvelope):
                 told = f"it hosts {region.key!r}; tell an entity by its ref, system.entity(key, id)"
                 inside.kernel.dead_letter(envelope, ctx.self, ILL_TYPED, told)
+                return SAME
+            try:
+                entity_id = check_entity_id(envelope.entity_id)  # once more: of a peer's, nothing was checked
+            except ValueError as error:
+                inside.kernel.dead_letter(envelope, ctx.self, ILL_TYPED, str(error))
+                return SAME
+            try:
+                router.ref(entity_id).tell(envelope.message)
+            except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
+                inside.kernel.dead_letter(envelope.message, router.ref(entity_id), NOT_ENCODABLE, str(error))
             return SAME
 
         async def hand_on(ctx: ActorContext[Any], message: Any) -> Behavior[Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from casty.address import UniqueAddress
+from casty.config.validation import check_count
+from casty.errors import ConfigError
 from casty.schema.names import message
 
 MOVES_MAX = 100
@@ -69,6 +71,13 @@ class LeastShards:
     """Share of a node's shards that move away from it at one time, for an even load; one may always."""
     uneven_share_max: float = UNEVEN_SHARE_MAX
     """Difference of loads left as it is, as a share of the larger load; one shard always is."""
+
+    def __post_init__(self) -> None:
+        check_count(self, "moves_max")
+        for name in ("moved_share_max", "uneven_share_max"):
+            share: object = getattr(self, name)
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise ConfigError(f"LeastShards.{name} must be a share from 0 to 1, got {share!r}")
 
     def place(self, shards: Iterable[int], loads: Loads) -> dict[int, UniqueAddress]:
         """Choose the opener of each of these shards: the node with the fewest at that moment.

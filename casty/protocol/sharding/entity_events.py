@@ -7,6 +7,7 @@ from enum import Enum
 
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
+from casty.schema.names import message
 
 ENTITIES_DUE = "entities-due"
 """Name of the timer of an `EntityTable`, its key behind a dot."""
@@ -89,6 +90,7 @@ class RefuseMessage:
     reason: RefusalReason
 
 
+@message("casty.EntityFailed")
 @dataclass(frozen=True, slots=True)
 class EntityFailed:
     """Published by the node concerned: an entity has failed, and starts again after a pause, if it has messages."""

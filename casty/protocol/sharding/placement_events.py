@@ -12,6 +12,7 @@ from casty.protocol.messages.sharding import PlacementMessage
 from casty.protocol.sharding.allocation import LEAST_SHARDS, Allocation
 from casty.protocol.sharding.shard_table import ShardTable
 from casty.protocol.state.membership_state import Gossip
+from casty.schema.names import message
 
 Slot = tuple[str, int]
 """A shard, by its key and number."""
@@ -144,6 +145,7 @@ class HandedOver:
     """Effect: this node is leaving, and has retired; it holds no shard any more, or nobody stays to take them."""
 
 
+@message("casty.CoordinatorChanged")
 @dataclass(frozen=True, slots=True)
 class CoordinatorChanged:
     """Published on every node: this run places the shards from now on. Others tell so with its first table."""
@@ -154,6 +156,7 @@ class CoordinatorChanged:
     """Number of its term, above those of all earlier ones."""
 
 
+@message("casty.EnlistBlocked")
 @dataclass(frozen=True, slots=True)
 class EnlistBlocked:
     """Published by the next coordinator: it waits for these runs, and until then no shard is placed anew."""
@@ -162,6 +165,7 @@ class EnlistBlocked:
     """Runs without an answer, and not removed."""
 
 
+@message("casty.ShardConflict")
 @dataclass(frozen=True, slots=True)
 class ShardConflict:
     """Published by the coordinator: these runs have reported one shard; each is told to close it."""
@@ -174,6 +178,7 @@ class ShardConflict:
     """Runs with the shard."""
 
 
+@message("casty.ShardStuck")
 @dataclass(frozen=True, slots=True)
 class ShardStuck:
     """Published by the node concerned: entities of this shard have not ended for long, and nobody else may open it."""

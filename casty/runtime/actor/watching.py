@@ -8,9 +8,9 @@ from typing import Never
 
 import trio
 
-from casty.refs import ActorRef, check_ref
+from casty.refs import ActorRef, EntityRef, check_ref
 from casty.runtime.actor.actor_ports import ActorKernel, ActorPort
-from casty.runtime.behavior.arguments import refuse_no_actor, refuse_own_watch
+from casty.runtime.behavior.arguments import refuse_entity_watch, refuse_no_actor, refuse_own_watch
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.named_refs import InlineRef
 from casty.runtime.messaging.ref import OwnRef
@@ -143,6 +143,8 @@ def _actor(ref: OwnRef[Never]) -> Recipient | None:
 
 def _watch_remote(kernel: ActorKernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
     check_ref(ref, "watch")
+    if isinstance(ref, EntityRef):
+        refuse_entity_watch(ref)
     if kernel.hooks.watch_remote is None:
         raise ValueError(f"cannot watch {ref.address}: death watch covers the actors of this system here")
     kernel.hooks.watch_remote(watcher, ref)

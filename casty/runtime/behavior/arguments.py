@@ -7,7 +7,7 @@ from typing import Final, Never
 
 from casty.config import Mailbox
 from casty.config.validation import check_kind
-from casty.refs import check_ref
+from casty.refs import EntityRef, check_ref
 from casty.runtime.behavior.signatures import check_behavior
 from casty.runtime.deadlines import check_delay
 
@@ -67,6 +67,11 @@ def refuse_own_watch(path: str) -> Never:
 def refuse_no_actor(path: str) -> Never:
     """Refuse a watch of something in the place of an actor."""
     raise ValueError(f"cannot watch {path}: it is no actor, and ends with the system")
+
+
+def refuse_entity_watch(ref: EntityRef[Never]) -> Never:
+    """Refuse a watch of an entity."""
+    raise ValueError(f"cannot watch {ref.address}: an entity has no end, its next message starts it again")
 
 
 def refuse_no_child(parent: str, path: str) -> Never:

@@ -16,7 +16,7 @@ import trio
 
 from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, Inbox, Mailbox
 from casty.address import check_path
-from casty.refs import check_ref
+from casty.refs import EntityKey, EntityRef, check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.watching import Watching
@@ -26,6 +26,7 @@ from casty.runtime.behavior.arguments import (
     check_spawn,
     check_timer_key,
     first_delay,
+    refuse_entity_watch,
     refuse_no_actor,
     refuse_no_child,
     refuse_own_watch,
@@ -35,6 +36,7 @@ from casty.runtime.deadlines import check_delay
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.messaging.ask import refuse_factory, refused_circle, refused_time
 from casty.runtime.messaging.channel import ChannelStatistics
+from casty.runtime.messaging.entity_ref import entity_ref, singleton_ref
 from casty.runtime.messaging.timers import SchedulerCmd
 from casty.testing.kit.effects import (
     AdapterMade,
@@ -51,6 +53,7 @@ from casty.testing.kit.effects import (
     Unwatched,
     Watched,
 )
+from casty.testing.kit.kit_entities import KitCluster
 from casty.testing.kit.stepping import pause, would_wait
 
 M = TypeVar("M")
@@ -150,6 +153,7 @@ class World:
         self.own_refs: set[ActorRef[Never]] = {cast("ActorRef[Never]", self.ref)}
         """Refs of the behaviour itself: its own, and those of its adapters."""
         self.system = KitSystem(self)
+        self.cluster = KitCluster(lambda ref, message: self.effects.append(Told(ref, message)))
 
     def ref_at(self, path: str, take: Callable[[N], None] | None = None) -> ActorRef[N]:
         """Return a new ref; a message told to it is an effect, then handed to ``take``."""
@@ -208,6 +212,8 @@ class World:
         check_ref(ref, taker)
         if ref in self.own_refs:
             refuse_own_watch(self.path)
+        if isinstance(ref, EntityRef):
+            refuse_entity_watch(ref)
         if ref in (self.system.event_stream, self.system.scheduler):
             refuse_no_actor(ref.path)
 
@@ -315,6 +321,12 @@ class KitContext(ActorContext[M]):
         if self._world.children.get(child.path) == child:
             del self._world.children[child.path]
             self.stop(child)
+
+    def entity(self, key: EntityKey[O], entity_id: str) -> EntityRef[O]:
+        return entity_ref(self._world.cluster, key, entity_id)
+
+    def singleton(self, key: EntityKey[O]) -> EntityRef[O]:
+        return singleton_ref(self._world.cluster, key)
 
     def watch(self, ref: ActorRef[Never]) -> None:
         self._world.check_watch(ref, "watch")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casty.address import UniqueAddress
+from casty.schema.names import message
 
 
+@message("casty.ShardOpened")
 @dataclass(frozen=True, slots=True)
 class ShardOpened:
     """Published on every node: a shard is open on a node, and was on no other one as far as this node knows."""
@@ -21,6 +23,7 @@ class ShardOpened:
     """Number of this opening, above those of all earlier ones."""
 
 
+@message("casty.ShardMoved")
 @dataclass(frozen=True, slots=True)
 class ShardMoved:
     """Published on every node: a shard is open on another node than before, by a planned move or a loss."""
@@ -37,6 +40,7 @@ class ShardMoved:
     """Number of this opening, above those of all earlier ones."""
 
 
+@message("casty.ShardSuspended")
 @dataclass(frozen=True, slots=True)
 class ShardSuspended:
     """Published by the node concerned: it has no serving lease, and the entities of these shards handle nothing."""
@@ -47,6 +51,7 @@ class ShardSuspended:
     """Numbers of the shards open on this node."""
 
 
+@message("casty.ShardResumed")
 @dataclass(frozen=True, slots=True)
 class ShardResumed:
     """Published by the node concerned: it has the serving lease again, and its shards of the key go on."""

@@ -18,6 +18,7 @@ from casty.address import NodeAddress
 from casty.protocol.messages.shard_rows import VERSION_BITS, Moving, Opening, Owned, Row
 from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX, check_entity_id, number_of
 from casty.protocol.sharding.shard_table import ShardTable
+from casty.schema.names import message
 
 ShardState: TypeAlias = Literal["opening", "owned", "moving"]
 
@@ -33,6 +34,7 @@ KEYS_TOLD_MAX: Final = 1_024
 """Keys in one report."""
 
 
+@message("casty.ShardRow")
 @dataclass(frozen=True, slots=True)
 class ShardRow:
     """A shard with a node, in a `ShardListing`."""
@@ -50,6 +52,7 @@ class ShardRow:
     """Next node of a moving shard, where one is chosen."""
 
 
+@message("casty.ShardListing")
 @dataclass(frozen=True, slots=True, repr=False)
 class ShardListing:
     """Shards of one kind of entities, as one node knows them: the answer of `ClusteredActorSystem.shards`.
