@@ -25,7 +25,11 @@ M = TypeVar("M")
 @message("casty.ShardEnvelope")
 @dataclass(frozen=True)
 class ShardEnvelope(Generic[M]):
-    """Message for one entity, told to an actor with entities of its kind; the entity's ref is the shorter way."""
+    """Message for one entity, told to an actor with entities of its kind; the entity's ref is the shorter way.
+
+    Raises:
+        ValueError: The id is no text, of another length than 1 to 255, or with a lone surrogate.
+    """
 
     entity_id: str
     """Id of the entity."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, Never, cast
 
 import trio
 
@@ -238,20 +238,7 @@ class Sharding(ClusterExtension):
         self._tell(RegionStarted(name))
 
         async def unwrap(ctx: ActorContext[Any], envelope: ShardEnvelope[Any]) -> Behavior[Any]:
-            # Nobody's entities are to end because of a slip.
-            if not isinstance(cast("object", envelope), ShardEnvelope):
-                told = f"it hosts {region.key!r}; tell an entity by its ref, system.entity(key, id)"
-                inside.kernel.dead_letter(envelope, ctx.self, ILL_TYPED, told)
-                return SAME
-            try:
-                entity_id = check_entity_id(envelope.entity_id)  # once more: of a peer's, nothing was checked
-            except ValueError as error:
-                inside.kernel.dead_letter(envelope, ctx.self, ILL_TYPED, str(error))
-                return SAME
-            try:
-                router.ref(entity_id).tell(envelope.message)
-            except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
-                inside.kernel.dead_letter(envelope.message, router.ref(entity_id), NOT_ENCODABLE, str(error))
+            self._unwrap(router, ctx.self, envelope)
             return SAME
 
         async def hand_on(ctx: ActorContext[Any], message: Any) -> Behavior[Any]:
@@ -266,6 +253,24 @@ class Sharding(ClusterExtension):
 
         actor = forms.receive(hand_on) if region.is_singleton else forms.receive(unwrap)
         return forms.Lifecycle(actor, post_stop=stopped, pre_restart=lambda ctx, error: stopped(ctx))
+
+    def _unwrap(self, router: EntityRouter, host: ActorRef[Never], envelope: object) -> None:
+        """Hand on what a host was told; nobody's entities are to end because of a slip."""
+        kernel = router.kernel
+        if not isinstance(envelope, ShardEnvelope):
+            told = f"it hosts {router.key!r}; tell an entity by its ref, system.entity(key, id)"
+            kernel.dead_letter(envelope, host, ILL_TYPED, told)
+            return
+        opened = cast("ShardEnvelope[object]", envelope)
+        try:
+            ref = router.ref(check_entity_id(opened.entity_id))  # once more: of a peer's, nothing was checked
+        except ValueError as error:
+            kernel.dead_letter(opened, host, ILL_TYPED, str(error))
+            return
+        try:
+            ref.tell(opened.message)
+        except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
+            kernel.dead_letter(opened.message, ref, NOT_ENCODABLE, str(error))
 
     def _ref(self, key: EntityKey[Any], entity_id: str) -> RoutedEntityRef[Any]:
         return self.router(key).ref(entity_id)

@@ -63,7 +63,11 @@ class Allocation(Protocol):
 @message("casty.LeastShards")
 @dataclass(frozen=True, slots=True)
 class LeastShards:
-    """Strategy of placement: the node with the fewest shards gets the next one."""
+    """Strategy of placement: the node with the fewest shards gets the next one.
+
+    Raises:
+        ConfigError: ``moves_max`` is no integer above 0, or a share is not from 0 to 1.
+    """
 
     moves_max: int = MOVES_MAX
     """Shards of a kind moving at one time."""

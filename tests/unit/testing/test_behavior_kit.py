@@ -13,6 +13,7 @@ from casty import (
     ActorContext,
     Behavior,
     Behaviors,
+    EntityKey,
     EventStreamSubscribe,
     Inbox,
     Mailbox,
@@ -584,3 +585,20 @@ def test_a_restart_by_choice_ends_what_belongs_to_a_life() -> None:
     assert handled == [("later", False), ("later", False)]
     with pytest.raises(AssertionError, match="is not watched"):
         kit.run(Terminated(first))
+
+
+def test_messages_to_entities_are_effects_of_refs_equal_by_kind_and_id() -> None:
+    carts, clock = EntityKey[int]("carts"), EntityKey[int]("clock")
+
+    def tell(ctx: ActorContext[Command]) -> None:
+        ctx.entity(carts, "a").tell(1)
+        ctx.singleton(clock).tell(2)
+        with pytest.raises(ValueError, match="an entity has no end"):
+            ctx.watch(ctx.entity(carts, "a"))
+        with pytest.raises(ValueError, match="1 to 255 characters"):
+            ctx.entity(carts, "")
+
+    kit = kit_doing(tell)
+    kit.run("go")
+    told = [(effect.ref.address.path, effect.message) for effect in kit.effects() if isinstance(effect, Told)]
+    assert told == [("/carts/a", 1), ("/clock/singleton", 2)]
