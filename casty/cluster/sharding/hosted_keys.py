@@ -41,10 +41,14 @@ def check_agreement(key: EntityKey[Any], own: HostedKey, other: HostedKey, addre
     if own.is_singleton is not other.is_singleton:
         raise mixed_use(key, other.is_singleton, f"on {address} ")
     if own.num_shards != other.num_shards:
-        raise ConfigError(
-            f"{key!r} has {other.num_shards} shards on {address}, and num_shards={own.num_shards} here: "
-            "give it the same number on all nodes"
-        )
+        raise other_number(key, own.num_shards, other.num_shards, f"on {address}")
+
+
+def other_number(key: EntityKey[Any], own: int, other: int, where: str) -> ConfigError:
+    """Return the error for a host with another number of shards."""
+    return ConfigError(
+        f"{key!r} has {other} shards {where}, and num_shards={own} here: give it the same number on all nodes"
+    )
 
 
 def mixed_use(key: EntityKey[Any], is_singleton: bool, where: str) -> ConfigError:

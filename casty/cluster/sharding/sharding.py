@@ -18,7 +18,7 @@ from casty.cluster.sharding.checked_allocation import checked
 from casty.cluster.sharding.draining import Draining
 from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
-from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use
+from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use, other_number
 from casty.cluster.sharding.lease_gate import LeaseGate
 from casty.cluster.sharding.placement_driver import (
     SHARDING,
@@ -221,6 +221,8 @@ class Sharding(ClusterExtension):
             if run != inside.self_node:
                 check_agreement(region.key, own, hosted, run.address)
         router = self.router(region.key)
+        if router.num_shards not in (None, region.num_shards):  # by a table, though nobody hosts the kind now
+            raise other_number(region.key, region.num_shards, router.num_shards, "in this cluster")
         if router.hosting is not None:
             raise ConfigError(f"{region.key!r} is hosted by another actor of this node already")
         self.hosted.set(name, own)

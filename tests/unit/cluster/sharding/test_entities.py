@@ -236,6 +236,22 @@ async def test_two_numbers_of_shards_are_refused(autojump_clock, nodes):
     assert await add(b, "cart-1") == 2
 
 
+async def test_another_number_of_shards_is_refused_after_the_last_host_has_stopped(autojump_clock, nodes, caplog):
+    a, b = await nodes.systems("a", "b")
+    host(a)
+    await add(b, "cart-1")
+    a.stop(a.lookup("/carts"))
+    await trio.sleep(3)
+    for system in (a, b):
+        host(system, num_shards=8)
+        await trio.sleep(1)
+        assert system.lookup("/carts") is None
+    told = [str(line.exc_info[1]) for line in caplog.records if line.exc_info]
+    assert sum("16 shards in this cluster, and num_shards=8 here" in text for text in told) == 2
+    host(b)
+    assert await add(a, "cart-1") == 1
+
+
 async def test_a_node_without_the_role_does_not_host(autojump_clock, nodes):
     (a,) = await nodes.systems("a")
     host(a, role="db")
