@@ -41,6 +41,7 @@ from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.behavior.interception import HandlerGuard
+from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
@@ -170,6 +171,8 @@ class EntityHosting:
         self._events: deque[EntityEvent] = deque()
         self._is_taking = False
         self._is_over = False
+        self._timer: TimerEntry | None = None
+        """The one timer of the machine, started last."""
 
     def take(self, event: EntityEvent) -> None:
         """Feed the machine, and perform what follows; an event that comes of that is taken behind it."""
@@ -201,6 +204,7 @@ class EntityHosting:
     def end(self) -> None:
         """Host nothing any more: what waits is refused."""
         self._is_over = True
+        self._end_timer()
         self._owner.active.clear()
         for cell in list(self.table.cells.values()):
             for message in cell.waiting:
@@ -240,9 +244,14 @@ class EntityHosting:
                 case PublishEvent(event):
                     self._kernel.event_stream.publish(event)
                 case StartTimer(name, delay):
-                    self._kernel.timer_queue.call_later(delay, partial(self.take, TimerFired(name)))
+                    self._end_timer()
+                    self._timer = self._kernel.timer_queue.call_later(delay, partial(self.take, TimerFired(name)))
                 case _ as never:
                     assert_never(never)
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._kernel.timer_queue.finish(self._timer)
 
     def _start(self, order: StartEntity) -> None:
         entity_id = order.entity_id

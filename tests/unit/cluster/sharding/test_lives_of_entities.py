@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 import trio
-from helpers.entities import CARTS, Add, Carts, Command, Note, Notes, add, homes, host
+from helpers.entities import CARTS, Add, Carts, Command, Fail, Note, Notes, add, homes, host
 
 import casty
 from casty import (
@@ -25,7 +25,9 @@ from casty import (
 )
 from casty.address import entity_path
 from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
-from casty.protocol.sharding.entity_events import EntityFailed
+from casty.cluster.sharding.entity_hosting import EntityHosting
+from casty.protocol.effects import TimerFired
+from casty.protocol.sharding.entity_events import EntityEvent, EntityFailed
 from casty.protocol.sharding.placement_events import ShardStuck
 from casty.wire.envelope import encode_entity
 
@@ -92,6 +94,30 @@ async def test_an_entity_that_never_starts_pauses_ten_seconds_at_most_and_its_as
     await a.cluster.drain(a.self_node)
     await trio.sleep(15)
     assert await add(b, "cart-1") == 1  # its shard has closed in spite of it
+
+
+async def test_the_timers_of_a_kind_stay_as_few_however_often_its_entities_fail(autojump_clock, nodes, monkeypatch):
+    fired = list[float]()
+    take = EntityHosting.take
+
+    def noting(hosting: EntityHosting, event: EntityEvent) -> None:
+        if isinstance(event, TimerFired):
+            fired.append(trio.current_time())
+        take(hosting, event)
+
+    monkeypatch.setattr(EntityHosting, "take", noting)
+    (a,) = await nodes.systems("a")
+    host(a, passivate_after=30.0)
+    for number in range(10):
+        a.entity(CARTS, f"cart-{number}").tell(Note(1))
+        with pytest.raises(AskFailed):
+            await a.ask(a.entity(CARTS, "bad"), Fail, timeout=1.0)
+        await trio.sleep(11)  # so each failure is the first in a row
+    began = trio.current_time()
+    for number in range(20):
+        a.entity(CARTS, f"later-{number}").tell(Note(1))
+        await trio.sleep(5)
+    assert 3 < len([at for at in fired if at > began]) < 30
 
 
 async def test_the_shards_of_a_host_that_stops_on_a_node_that_stays_are_served_elsewhere(autojump_clock, nodes):

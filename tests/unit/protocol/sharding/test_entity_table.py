@@ -6,12 +6,13 @@ import math
 import random
 from collections.abc import Sequence
 
-from casty.protocol.effects import PublishEvent, TimerFired
+from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.sharding.entity_events import (
     CancelEntity,
     DeliverToEntity,
     EntityEffect,
     EntityEnded,
+    EntityEvent,
     EntityFailed,
     EntityMessage,
     EntityStarted,
@@ -107,6 +108,37 @@ def test_a_failing_entity_pauses_twice_as_long_each_time_unless_it_has_lasted() 
         assert kinds(entities.handle(DUE, now), StartEntity) == [StartEntity("a", activation, EPOCH)]
         entities.handle(EntityStarted("a", activation), now)
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.05]
+
+
+def test_one_timer_is_enough_however_often_entities_fail() -> None:
+    entities = table(passivate_after=120.0)
+    now, due, fired = 0.0, math.inf, 0
+
+    def take(event: EntityEvent) -> None:
+        nonlocal due
+        for effect in entities.handle(event, now):
+            match effect:
+                case StartTimer(_, delay):
+                    due = now + delay  # in place of the one before
+                case StartEntity(entity, activation):
+                    take(EntityStarted(entity, activation))
+                case StopEntity(entity, activation):
+                    take(EntityEnded(entity, activation))
+                case _:
+                    pass
+
+    for number in range(600):
+        end = 2.0 * (number + 1)
+        take(told(0, f"e{number}"))
+        take(told(0, "bad"))
+        take(EntityEnded("bad", entities.cells["bad"].activation, has_failed=True, left=(told(0, "bad"),)))
+        while due <= end:
+            now, due, fired = due, math.inf, fired + 1
+            take(DUE)
+        now = end
+        assert due < now + 120.0
+    assert fired < 2 * 600  # a pause each, and a passivation
+    assert len(entities.cells) < 70
 
 
 def test_a_closing_shard_lets_its_entities_handle_what_waits_and_is_closed_behind_the_last() -> None:
