@@ -93,7 +93,10 @@ class RefuseMessage:
 @message("casty.EntityFailed")
 @dataclass(frozen=True, slots=True)
 class EntityFailed:
-    """Published by the node concerned: an entity has failed, and starts again after a pause, if it has messages."""
+    """Published by the node concerned: an entity has failed, and starts again after a pause, if it has messages.
+
+    One that ends by itself twice before the same message has failed, too.
+    """
 
     key: str
     """Name of the `EntityKey`."""

@@ -6,9 +6,10 @@ it: what it owns is every other case.
 
 How it works: an entity is queued, starting, active, stopping or pausing after a failure; it has one activation at most,
 each with a number of its own. A stop is ordered behind the messages delivered, so nothing is lost by it: what comes
-meanwhile waits, and starts the entity again. A closing shard takes no message; it lets its entities handle what they
-have and what waits, for `stop_timeout`, then cancels them, and is closed when the last one has ended. Nothing is
-started or delivered without the serving lease: it waits.
+meanwhile waits, and starts the entity again. One that ends by itself twice before the same message has failed. A
+closing shard takes no message; it lets its entities handle what they have and what waits, for `stop_timeout`, then
+cancels them, and is closed when the last one has ended. Nothing is started or delivered without the serving lease: it
+waits.
 
 Source: passivation as in Akka Cluster Sharding; virtual actors as in Bykov et al. 2011 (Orleans). Deviation from both:
 a message during a passivation is held here, not by the sender.
@@ -94,6 +95,8 @@ class EntityCell:
     waiting: deque[EntityMessage] = field(default_factory=deque[EntityMessage])
     failures: int = 0
     """Failures in a row: since an activation has lasted for `STEADY_AFTER`, or ended well."""
+    first: EntityMessage | None = None
+    """First message of the activation, if the one before has left it."""
     started_at: float = math.inf
     retry_at: float = math.inf
     """Time of its next start after a failure."""
@@ -251,14 +254,27 @@ class EntityTable:
         if shard.is_cancelled:
             yield from self._refuse_waiting(cell)
         failures = 0 if now >= cell.started_at + STEADY_AFTER else cell.failures
+        has_failed = event.has_failed or self._has_taken_nothing(cell, event)
         cell.activation, cell.phase, cell.started_at = 0, EntityPhase.queued, math.inf
-        cell.failures = failures + 1 if event.has_failed else 0
-        if event.has_failed:
+        cell.first = event.left[0] if event.left else None
+        cell.failures = failures + 1 if has_failed else 0
+        if has_failed:
             yield self._pause(cell, failures, now)
         elif cell.waiting:
             self._queue[cell.entity_id] = None
         if not cell.waiting and not (event.has_failed and self._is_kept(cell)):
             yield from self._forget(cell)
+
+    def _has_taken_nothing(self, cell: EntityCell, event: EntityEnded) -> bool:
+        """Whether an activation has left again what the one before has left, without being told to stop.
+
+        In a closing shard each is told to stop as it starts, behind its messages.
+        """
+        shard = self.shards[cell.shard]
+        if cell.first is None or not event.left or shard.is_cancelled:
+            return False
+        is_told = cell.phase is EntityPhase.stopping and not shard.is_closing
+        return not is_told and event.left[0].message is cell.first.message
 
     def _is_kept(self, cell: EntityCell) -> bool:
         return cell.entity_id == self.limits.kept and not self.shards[cell.shard].is_closing

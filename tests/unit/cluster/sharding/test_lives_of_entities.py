@@ -96,6 +96,32 @@ async def test_an_entity_that_never_starts_pauses_ten_seconds_at_most_and_its_as
     assert await add(b, "cart-1") == 1  # its shard has closed in spite of it
 
 
+@pytest.mark.parametrize("is_task", [True, False])
+async def test_an_entity_that_ends_before_it_has_taken_anything_pauses_ten_seconds_at_most(
+    autojump_clock, nodes, is_task
+):
+    (a,) = await nodes.systems("a")
+    tries, carts = list[float](), Carts("a")
+
+    async def main(ctx: ActorContext[Command], inbox: casty.Inbox[Command]) -> None:
+        pass
+
+    def make(entity_id: str) -> Behavior[Command]:
+        tries.append(trio.current_time())
+        if len(tries) > 20:
+            return carts.make(entity_id)
+        return Behaviors.task(main) if is_task else Behaviors.stopped()
+
+    a.spawn(Behaviors.sharded(make, CARTS, num_shards=4), "carts")
+    for number in range(3):
+        a.entity(CARTS, "cart-1").tell(Note(number))
+    await trio.sleep(200)
+    gaps = [round(later - earlier, 2) for earlier, later in zip(tries, tries[1:], strict=False)]
+    assert gaps[:6] == [0.0, 0.05, 0.1, 0.2, 0.4, 0.8] and max(gaps) == 10.0
+    assert len(tries) == 21
+    assert await a.ask(a.entity(CARTS, "cart-1"), Notes) == [0, 1, 2]
+
+
 async def test_the_timers_of_a_kind_stay_as_few_however_often_its_entities_fail(autojump_clock, nodes, monkeypatch):
     fired = list[float]()
     take = EntityHosting.take

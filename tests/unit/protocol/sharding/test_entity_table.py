@@ -141,6 +141,53 @@ def test_one_timer_is_enough_however_often_entities_fail() -> None:
     assert len(entities.cells) < 70
 
 
+def test_an_entity_that_ends_before_its_first_message_again_and_again_pauses_like_a_failing_one() -> None:
+    entities, pauses, now = table(), list[float](), 0.0
+    activation, left = running(entities), (told(0), told(1))
+    entities.handle(told(1), now)
+    assert kinds(entities.handle(EntityEnded("a", activation, left=left), now), StartEntity)  # at once, the first time
+    for _ in range(10):
+        activation += 1
+        assert delivered(entities.handle(EntityStarted("a", activation), now)) == [0, 1]
+        [news] = kinds(entities.handle(EntityEnded("a", activation, left=left), now), PublishEvent, StartEntity)
+        assert isinstance(news, PublishEvent) and isinstance(news.event, EntityFailed)
+        pauses.append(news.event.pause)
+        now += pauses[-1]
+        assert kinds(entities.handle(DUE, now), StartEntity) == [StartEntity("a", activation + 1, EPOCH)]
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    entities.handle(EntityStarted("a", activation + 1), now)
+    taken = entities.handle(EntityEnded("a", activation + 1, left=left[1:]), now)  # it has taken one at last
+    assert kinds(taken, PublishEvent, StartEntity) == [StartEntity("a", activation + 2, EPOCH)]
+
+
+def test_an_entity_told_to_stop_starts_again_at_once_however_often_it_leaves_a_message() -> None:
+    entities = table(passivate_after=5.0)
+    activation = running(entities)
+    for number in range(1, 5):
+        now = 5.0 * number
+        assert kinds(entities.handle(DUE, now), StopEntity) == [StopEntity("a", activation)]
+        entities.handle(told(number), now)
+        ended = entities.handle(EntityEnded("a", activation, left=(told(0),)), now)
+        activation += 1
+        assert kinds(ended, PublishEvent, StartEntity) == [StartEntity("a", activation, EPOCH)]
+        entities.handle(EntityStarted("a", activation), now)
+
+
+def test_an_entity_of_a_closing_shard_that_takes_nothing_pauses_too_and_is_refused_in_time() -> None:
+    entities = table(stop_timeout=10.0)
+    entities.handle(told(1), 0.0)
+    entities.handle(CloseShard("carts", 0, EPOCH), 0.0)
+    for activation in (1, 2):
+        assert kinds(entities.handle(EntityStarted("a", activation), 0.0), StopEntity)
+        ended = entities.handle(EntityEnded("a", activation, left=(told(1),)), 0.0)
+        assert len(kinds(ended, StartEntity)) == (activation == 1)
+    closed = entities.handle(DUE, 10.0)
+    assert kinds(closed, RefuseMessage, ShardClosed) == [
+        RefuseMessage(told(1), RefusalReason.moved),
+        ShardClosed("carts", 0, EPOCH),
+    ]
+
+
 def test_a_closing_shard_lets_its_entities_handle_what_waits_and_is_closed_behind_the_last() -> None:
     entities = table()
     one = running(entities, "a")
