@@ -163,10 +163,16 @@ async def test_the_shards_of_a_host_that_stops_on_a_node_that_stays_are_served_e
 async def test_a_host_that_fails_hosts_again_when_it_is_started_again(autojump_clock, nodes):
     a, b = await nodes.systems("a", "b")
     carts = Carts("a")
-    hosting = Behaviors.sharded(carts.make, CARTS, num_shards=16)
+
+    async def fail(ctx: Any, message: object, target: Any) -> Any:
+        if isinstance(message, Alien):
+            raise LookupError(message.text)
+        return await target(message)
+
+    hosting = Behaviors.intercept(cast("Any", fail), Behaviors.sharded(carts.make, CARTS, num_shards=16))
     a.spawn(Behaviors.supervise(hosting, casty.OneForOneStrategy()), "carts")
     assert await add(b, "cart-1") == 1
-    a.lookup("/carts").of(Alien).tell(Alien("no envelope"))
+    a.lookup("/carts").of(Alien).tell(Alien("the host fails"))
     await trio.sleep(5)
     assert await add(b, "cart-1", timeout=10.0) == 1
 
