@@ -83,8 +83,9 @@ class EntityWork:
         return Behaviors.receive(handle)
 
     def stop_calling(self) -> None:
-        """Let each caller end with its next answer."""
+        """Let each caller end with its next answer; say what the entities here have handled."""
         self._is_over = True
+        self.flush()
 
     async def call(self, keys: int, pause: float, seconds: float) -> dict[str, object]:
         """Ask so many entities, each with the next number after the last answer, until told to end."""

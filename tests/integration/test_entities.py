@@ -23,10 +23,13 @@ LONG = 60.0
 """Seconds for what takes long on a busy machine."""
 
 
-async def called(node: NodeProcess, call: int) -> dict[str, Any]:
-    """End the calls of a node and return their outcome."""
+async def called(node: NodeProcess, call: int, *others: NodeProcess) -> dict[str, Any]:
+    """End the calls of a node and return their outcome, once the others have told what they have handled."""
     await node.call("uncall")
-    return await node.wait_for("answer", id=call, timeout=LONG)
+    outcome = await node.wait_for("answer", id=call, timeout=LONG)
+    for one in (node, *others):
+        await one.call("uncall")
+    return outcome
 
 
 def check_order(handled: dict[str, list[int]]) -> None:
@@ -87,7 +90,7 @@ async def test_an_owner_stopped_inside_a_handler_goes_on_and_nobody_else_has_beg
     await trio.sleep(10.0)
     await b.send_signal(signal.SIGCONT)
     await trio.sleep(3.0)
-    outcome = await called(c, call)
+    outcome = await called(c, call, a, b)
     show(f"SIGSTOP of 10 s: the longest ask took {outcome['longest']:.2f} s")
     assert outcome["failed"] == {}
     handled = lives([a, b, c])
@@ -119,6 +122,9 @@ async def test_callers_of_new_entities_meet_one_activation_while_nodes_join_and_
     await b.wait_for("answer", id=leave, timeout=LONG)
     assert await b.wait_ended(timeout=LONG) == 0
     assert [outcome["failed"] for outcome in outcomes] == [{}, {}]
+    await a.wait_members(timeout=LONG, a="up", c="up", d="up")
+    for node in (a, c, d):
+        await node.call("uncall")  # tells what it has handled
     handled = lives(rig.nodes)
     counts = {entity: len(numbers) for entity, numbers in handled.items()}
     asked = {entity: sum(outcome["asked"][entity] for outcome in outcomes) for entity in counts}
@@ -150,7 +156,7 @@ async def test_entities_of_a_side_cut_off_have_one_owner_at_all_times(rig: Rig, 
     touched = await nodes["d"].call("touch", ids=100, callers=100)
     show(f"cut: all entities answer the kept side after {time.monotonic() - cut_at:.2f} s")
     assert touched["failed"] == {}
-    outcome = await called(nodes["e"], calls["e"])
+    outcome = await called(nodes["e"], calls["e"], nodes["c"], nodes["d"])
     for name in "ab":
         await nodes[name].wait_ended(timeout=LONG)
     wires.heal()
