@@ -39,7 +39,7 @@ from casty.cluster.remoting.open_asks import OpenAsks
 from casty.cluster.remoting.paused_sends import PausedSends
 from casty.cluster.remoting.receive_backpressure import ReceiveBackpressure
 from casty.cluster.remoting.remote_ref import RemoteRef
-from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames
+from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames, is_for_entity
 from casty.cluster.work_handover import WorkHandover
 from casty.config import ClusterSettings
 from casty.errors import (
@@ -76,7 +76,7 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import Assembler
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import FOREIGN, HAS_ENTITY, HAS_TAIL, Envelope, decode_head, decode_wait, entity_behind
-from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
+from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.framing import Write
 
 E = TypeVar("E")
@@ -490,16 +490,6 @@ class ClusterNode:
             if slot is not None:
                 text = f"{in_words(ref.address)} did not get the request: {NOT_SENT}: {reason}"
                 refuse(self.kernel, slot, ActorStoppedError(text), "not_sent")
-
-
-def is_for_entity(frame: bytes) -> bool:
-    """Return whether a frame holds a message to an entity, and no slice of one."""
-    if frame[HEADER_BYTES - 1] != FrameKind.ENVELOPE:
-        return False
-    try:
-        return decode_head(memoryview(frame)[HEADER_BYTES:])[1].startswith(ENTITY_PREFIX)
-    except (DecodeError, *FOREIGN):
-        return False
 
 
 def _nobody(_: UniqueAddress) -> bool:

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 
 import trio
 
-from casty.address import UniqueAddress
+from casty.address import ENTITY_PREFIX, UniqueAddress
 from casty.cluster.remoting.paused_sends import envelopes_of
+from casty.errors import DecodeError
 from casty.transport.limits.token_bucket import FRAME_COST_BYTES
+from casty.wire.envelope import FOREIGN, decode_head
+from casty.wire.frame import HEADER_BYTES, FrameKind
 
 TURN_BYTES_MAX = 64 * 1024
 """Bytes decoded before other tasks run, each frame with the cost of handling it; a larger one comes alone."""
@@ -131,3 +134,13 @@ class UndeliveredFrames:
 
     def __repr__(self) -> str:
         return f"<UndeliveredFrames waiting={len(self.waiting)}>"
+
+
+def is_for_entity(frame: bytes) -> bool:
+    """Return whether a frame holds a message to an entity, and no slice of one."""
+    if frame[HEADER_BYTES - 1] != FrameKind.ENVELOPE:
+        return False
+    try:
+        return decode_head(memoryview(frame)[HEADER_BYTES:])[1].startswith(ENTITY_PREFIX)
+    except (DecodeError, *FOREIGN):
+        return False
