@@ -3,6 +3,7 @@
 from casty.testing.detector_check import check_failure_detector
 from casty.testing.downing_check import check_downing_strategy
 from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
+from casty.testing.history import History, Operation
 from casty.testing.kit.behavior_kit import BehaviorTestKit
 from casty.testing.kit.effects import (
     AdapterMade,
@@ -22,6 +23,7 @@ from casty.testing.kit.effects import (
 from casty.testing.kit.kit_context import TestInbox
 from casty.testing.kit.stepping import WouldWait
 from casty.testing.leaks import no_leaks
+from casty.testing.linearizability import HistoryUndecided, NotLinearizable, check_linearizable
 from casty.testing.probe import TestProbe
 
 __all__ = [
@@ -29,6 +31,10 @@ __all__ = [
     "BehaviorTestKit",
     "Cancelled",
     "Effect",
+    "History",
+    "HistoryUndecided",
+    "NotLinearizable",
+    "Operation",
     "Piped",
     "ProbeFactory",
     "ReceiveTimeoutSet",
@@ -46,6 +52,7 @@ __all__ = [
     "autojump_backend",
     "check_downing_strategy",
     "check_failure_detector",
+    "check_linearizable",
     "no_leaks",
     "system_with_probes",
 ]
