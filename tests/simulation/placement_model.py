@@ -105,6 +105,10 @@ class ModelledNode:
         return self.of.clock(self.cluster.now)
 
     @property
+    def rate(self) -> float:
+        return self.of.clock_rate
+
+    @property
     def cluster_id(self) -> int:
         state = self.of.topology.state
         return 0 if state is None else state.cluster_id

@@ -73,6 +73,11 @@ class SendersNode(Protocol):
         """Whether it has the serving lease, by its own clock."""
         ...
 
+    @property
+    def rate(self) -> float:
+        """Seconds of its clock for each second of time."""
+        ...
+
 
 class SendersWorld(Protocol):
     """Where the nodes are, and the time."""
@@ -135,6 +140,8 @@ class EntityNode:
     routes: ShardRoutes
     entities: EntityTable
     running: dict[int, Activation] = field(default_factory=dict)
+    timers: Counter[str] = field(default_factory=Counter)
+    """How often each timer was started: the last start counts, as on a real node."""
 
 
 @dataclass
@@ -266,8 +273,8 @@ class Senders:
                     self._post(name, self.world.names[to], epoch, message)
                 case DropMessage(message):
                     self._fate(cast(Told, message.message), "dead")
-                case StartTimer(timer, delay):
-                    self.world.later(delay, partial(self._later, name, partial(self._route, name, TimerFired(timer))))
+                case StartTimer():
+                    self._start_timer(name, effect, self._route)
 
     def _post(self, sender: str, to: str, epoch: int, message: RoutedMessage) -> None:
         told = cast(Told, message.message)
@@ -308,6 +315,18 @@ class Senders:
             waiting[0]()
             waiting.popleft()
 
+    def _start_timer(self, name: str, timer: StartTimer, take: Callable[[str, TimerFired], None]) -> None:
+        """Start a timer in place of the one with its name, by the clock of the node."""
+        timers = self.node(name).timers
+        timers[timer.key] += 1
+        fires = partial(self._fire, name, timer.key, timers[timer.key], take)
+        self.world.later(timer.delay / self.world.nodes[name].rate, partial(self._later, name, fires))
+
+    def _fire(self, name: str, timer: str, start: int, take: Callable[[str, TimerFired], None]) -> None:
+        node = self.nodes.get(name)
+        if node is not None and node.timers[timer] == start:
+            take(name, TimerFired(timer))
+
     def _act(self, name: str, event: EntityEvent) -> None:
         if not self.world.nodes[name].alive:
             if isinstance(event, EntityMessage):
@@ -332,8 +351,8 @@ class Senders:
                     self._fate(cast(Told, message.message), "refused")
                 case ShardClosed():
                     self.world.later(self.world.closes_after, partial(self.world.tell, name, effect))
-                case StartTimer(timer, delay):
-                    self.world.later(delay, partial(self._later, name, partial(self._act, name, TimerFired(timer))))
+                case StartTimer():
+                    self._start_timer(name, effect, self._act)
                 case PublishEvent():
                     self.counts["failed"] += 1
 
