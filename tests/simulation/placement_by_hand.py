@@ -96,11 +96,7 @@ class HandNode:
 
     @property
     def local_now(self) -> float:
-        return self.clock(self.world.now)
-
-    def clock(self, at: float) -> float:
-        """Return the time by its clock."""
-        return self.offset + self.rate * at
+        return self.offset + self.rate * self.world.now
 
     @property
     def serves(self) -> bool:
@@ -232,8 +228,8 @@ class ByHand:
             node.asleep.append(event)
             if len(node.asleep) == 1:
                 self.later(LOOK_AGAIN, partial(self._wake, node))
-            return
-        self._handle(node, event)
+        else:
+            self._handle(node, event)
 
     def _wake(self, node: HandNode) -> None:
         """Let a node that stands still no more take what has come meanwhile, in its order."""
@@ -271,10 +267,6 @@ class ByHand:
         self.rules.check(node, effects)
         if isinstance(event, ServesUntil):
             self.senders.shard(name, event)
-
-    def time_at(self, name: str) -> float:
-        """Return the time by the clock of a node."""
-        return self.nodes[name].local_now
 
     def crash(self, name: str) -> None:
         """End a node at once."""

@@ -102,7 +102,7 @@ class ModelledNode:
 
     @property
     def local_now(self) -> float:
-        return self.of.clock(self.cluster.now)
+        return self.of.clock_offset + self.of.clock_rate * self.cluster.now
 
     @property
     def rate(self) -> float:
@@ -153,9 +153,6 @@ class PlacementWorld:
     def closes_after(self) -> float:
         self.closed += 1
         return self._closes_within * self.chance.random()
-
-    def time_at(self, name: str) -> float:
-        return self.nodes[name].local_now
 
     def later(self, delay: float, act: Callable[[], None]) -> None:
         assert self.cluster is not None
@@ -254,14 +251,19 @@ class ShardsPlaced(Rule):
 
     settle_within = 40.0
     world: PlacementWorld = field(kw_only=True)
+    _ended: int = field(init=False, default=0)
+    """Ended runs taken note of."""
 
     def look(self) -> None:
-        for name, node in self.world.nodes.items():
-            if not node.alive and name in self.world.senders.nodes:
-                self.world.senders.crashed(name)
+        ended = self.cluster.ended
+        for run in ended[self._ended :] if len(ended) > self._ended else ():
+            self.world.senders.crashed(str(run.node))
+        self._ended = len(ended)
         self.world.senders.look()
 
     def is_settled(self) -> bool:
+        if not self.world.senders.is_accounted():
+            return False
         announced = (self.world.machine_of(run) for run in self.world.announced)
         if not all(KEY in machine.region.regions for machine in announced):
             return False  # one has failed, and starts again soon

@@ -29,6 +29,8 @@ class PlacementNode(Protocol):
     @property
     def machine(self) -> ShardPlacement: ...
     @property
+    def alive(self) -> bool: ...
+    @property
     def runs_now(self) -> bool:
         """Whether it has neither ended nor stands still."""
         ...
@@ -46,44 +48,89 @@ class PlacementNode(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
+class Seen:
+    """What was seen of one run at its last event."""
+
+    node: PlacementNode
+    slots: set[Slot] = field(default_factory=set)
+    """Shards that it has."""
+    orders: dict[str, tuple[Term, int]] = field(default_factory=dict)
+    """Place of each of its tables."""
+    epoch: int = 0
+    """Sum of the epochs of all of them."""
+    written: dict[str, tuple[Term, int]] = field(default_factory=dict)
+    """Place of each table of its coordinator."""
+    led: dict[str, tuple[Term, int, dict[int, Row]]] = field(default_factory=dict)
+    """Last table that it was seen to have written as the leader, by term, version and rows."""
+    retired: Term = NO_TERM
+    """Highest term that it has said to have retired from."""
+
+
 @dataclass(slots=True)
 class PlacementRules:
-    """The rules, over all runs ever started; call `check` after each event of a node, with its effects."""
+    """The rules, over all runs ever started; call `check` after each event of a node, with its effects.
+
+    A check costs what the event has changed: two runs can have come to share a shard only where one of them has a new
+    one, and tables are compared where their place is another one.
+    """
 
     nodes: Callable[[], Iterable[PlacementNode]]
     opened: dict[tuple[int, Slot], int] = field(default_factory=dict)
     """Highest epoch ever opened, by shard."""
     activations: list[tuple[Slot, int, UniqueAddress]] = field(default_factory=list)
     _tables: dict[tuple[int, str, Term, int], dict[int, Row]] = field(default_factory=dict)
-    _orders: dict[tuple[UniqueAddress, str], tuple[Term, int]] = field(default_factory=dict)
-    _epochs: dict[UniqueAddress, int] = field(default_factory=dict)
-    _before: dict[tuple[UniqueAddress, str], tuple[Term, int, dict[int, Row]]] = field(default_factory=dict)
-    """Last table that each coordinator was seen to have written, by term, version and rows."""
-    _written: dict[tuple[UniqueAddress, str], tuple[Term, int]] = field(default_factory=dict)
-    _retired: dict[UniqueAddress, Term] = field(default_factory=dict)
-    """Highest term that each run has said to have retired from."""
+    _seen: dict[UniqueAddress, Seen] = field(default_factory=dict)
+    _holders: dict[Slot, list[Seen]] = field(default_factory=dict)
+    """Living runs that have each shard, as of their last events."""
+    _shared: dict[Slot, None] = field(default_factory=dict)
+    """Shards that more than one of them has."""
 
     def check(self, node: PlacementNode, effects: Sequence[object]) -> None:
         """Hold all rules after an event of one node."""
+        seen = self._seen.get(node.run)
+        if seen is None:
+            seen = self._seen[node.run] = Seen(node)
         for effect in effects:
             if isinstance(effect, OpenShard):
                 self._opens(node, effect)
-        self._tables_agree(node)
-        self._writes_lawfully(node)
-        self._moves_begin_in_calm(node)
-        self._has_retired(node, effects)
-        self.one_owner()
+        machine = node.machine
+        self._tables_agree(node, seen)
+        if machine.coordinator.writer.tables:
+            self._writes_lawfully(node, seen)
+            self._moves_begin_in_calm(node, seen)
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Retired):
+                seen.retired = max(effect.message.term, seen.retired)
+        if machine.region.held.keys() != seen.slots:
+            self._holds(seen, machine.region.held.keys())
+        if self._shared:
+            self.one_owner(self._shared)
 
-    def one_owner(self) -> None:
-        """Hold that no shard is held by two runs that serve."""
-        owners: dict[tuple[int, Slot], PlacementNode] = {}
-        for node in self.nodes():
-            region = node.machine.region
-            if region.held and node.runs_now and node.serves:
-                for slot in region.held:
-                    other = owners.setdefault((node.cluster_id, slot), node)
+    def one_owner(self, slots: Iterable[Slot]) -> None:
+        """Hold that none of these shards is held by two runs that serve."""
+        for slot in list(slots):
+            holders = self._holders[slot] = [one for one in self._holders[slot] if one.node.alive]
+            if len(holders) < 2:
+                self._shared.pop(slot, None)  # who has ended never comes back
+                continue
+            owners: dict[int, PlacementNode] = {}
+            for node in (one.node for one in holders):
+                if node.runs_now and node.serves:
+                    other = owners.setdefault(node.cluster_id, node)
                     if other is not node:
                         self._broken("a shard has one owner", f"{slot} is open at {other.run} and at {node.run}")
+
+    def _holds(self, seen: Seen, held: Collection[Slot]) -> None:
+        for slot in seen.slots.difference(held):
+            self._holders[slot].remove(seen)
+        for slot in held:
+            if slot not in seen.slots:
+                holders = self._holders.setdefault(slot, [])
+                holders.append(seen)
+                if len(holders) > 1:
+                    self._shared[slot] = None
+        seen.slots = set(held)
 
     def rows_are_true(self) -> None:
         """Hold that the newest table's owned rows name runs that have the shard open, or cannot serve it."""
@@ -130,51 +177,51 @@ class PlacementRules:
         self.opened[node.cluster_id, slot] = effect.epoch
         self.activations.append((slot, effect.epoch, node.run))
 
-    def _tables_agree(self, node: PlacementNode) -> None:
-        total = 0
-        for key, table in node.machine.region.tables.items():
-            total += table.epoch
-            before = self._orders.get((node.run, key))
-            if before == table.order:
+    def _tables_agree(self, node: PlacementNode, seen: Seen) -> None:
+        tables = node.machine.region.tables
+        is_as_before = len(tables) == len(seen.orders)
+        for key, table in tables.items():
+            before = seen.orders.get(key)
+            if before is not None and before[0] is table.term and before[1] == table.version:
                 continue
+            is_as_before = False
             if before is not None and table.order < before:
                 self._broken("tables never go back", f"{node.run}: {key} from {before} to {table.order}")
-            self._orders[node.run, key] = table.order
+            seen.orders[key] = table.order
             rows = self._tables.get((node.cluster_id, key, *table.order))
             if rows is None:
                 self._tables[node.cluster_id, key, *table.order] = dict(table.rows)
             elif rows != table.rows:
                 self._broken("tables of one version are equal", f"{node.run}: {key} {table.order}")
-        if total < self._epochs.get(node.run, 0):
-            self._broken("the epoch of all tables never shrinks", f"{node.run}: {total}")
-        self._epochs[node.run] = total
+        if not is_as_before:
+            total = sum(table.epoch for table in tables.values())
+            if total < seen.epoch:
+                self._broken("the epoch of all tables never shrinks", f"{node.run}: {total}")
+            seen.epoch = total
 
-    def _writes_lawfully(self, node: PlacementNode) -> None:
+    def _writes_lawfully(self, node: PlacementNode, seen: Seen) -> None:
         """Hold that a table is written under the lease, and never under a term given up by a Retired."""
         for key, table in node.machine.coordinator.writer.tables.items():
-            before = self._written.get((node.run, key))
-            self._written[node.run, key] = table.order
+            before = seen.written.get(key)
+            if before is not None and before[0] is table.term and before[1] == table.version:
+                continue
+            seen.written[key] = table.order
             if before is None or before[0] != table.term or before == table.order:
                 continue
             if node.local_now >= node.machine.region.serves_until:
                 self._broken("tables are written under the lease", f"{node.run}: {key} {table.order}")
-            if table.term <= self._retired.get(node.run, NO_TERM):
+            if table.term <= seen.retired:
                 self._broken("who has retired writes no more", f"{node.run}: {key} {table.order}")
 
-    def _has_retired(self, node: PlacementNode, effects: Sequence[object]) -> None:
-        for effect in effects:
-            if isinstance(effect, Send) and isinstance(effect.message, Retired):
-                self._retired[node.run] = max(effect.message.term, self._retired.get(node.run, NO_TERM))
-
-    def _moves_begin_in_calm(self, node: PlacementNode) -> None:
+    def _moves_begin_in_calm(self, node: PlacementNode, seen: Seen) -> None:
         coordinator = node.machine.coordinator
         if not isinstance(coordinator.phase, Leading):
             return
         for key, table in coordinator.writer.tables.items():
-            term, version, rows = self._before.get((node.run, key), (NO_TERM, 0, {}))
-            if (term, version) == table.order:
+            term, version, rows = seen.led.get(key, (NO_TERM, 0, {}))
+            if term == table.term and version == table.version:
                 continue
-            self._before[node.run, key] = *table.order, dict(table.rows)
+            seen.led[key] = *table.order, dict(table.rows)
             if term != table.term:
                 continue
             view = node.machine.view

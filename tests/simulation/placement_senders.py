@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, cast
@@ -23,7 +23,6 @@ from casty.protocol.messages.sharding import Marker
 from casty.protocol.sharding.entity_events import (
     CancelEntity,
     DeliverToEntity,
-    EntityEffect,
     EntityEnded,
     EntityEvent,
     EntityMessage,
@@ -47,7 +46,6 @@ from casty.protocol.sharding.shard_routes import (
     CHECK_EVERY,
     DropMessage,
     RoutedMessage,
-    RouteEffect,
     RouteEvent,
     RouteLimits,
     SendToOwner,
@@ -68,6 +66,11 @@ class SendersNode(Protocol):
     def alive(self) -> bool: ...
     @property
     def paused(self) -> bool: ...
+    @property
+    def local_now(self) -> float:
+        """Time by its own clock."""
+        ...
+
     @property
     def serves(self) -> bool:
         """Whether it has the serving lease, by its own clock."""
@@ -95,10 +98,6 @@ class SendersWorld(Protocol):
     def nodes(self) -> Mapping[str, SendersNode]: ...
     @property
     def names(self) -> Mapping[UniqueAddress, str]: ...
-    def time_at(self, name: str) -> float:
-        """Return the time by the clock of a node."""
-        ...
-
     def later(self, delay: float, act: Callable[[], None]) -> None:
         """Act after a while, whatever becomes of any node."""
         ...
@@ -173,6 +172,7 @@ class Senders:
     _arrives: dict[tuple[str, str], float] = field(default_factory=dict)
     _touched: dict[str, None] = field(default_factory=dict)
     """Nodes with a step since the last look."""
+    _sent: int = 0
     _looked_at: float = -math.inf
     """Time of the last look at all nodes."""
 
@@ -192,6 +192,7 @@ class Senders:
         """Send the next message of a node to one of the entities of a shard."""
         entity = f"{shard}.{self.chance.randrange(ENTITIES_OF_A_SHARD)}"
         number = self.sent[sender, entity] = self.sent[sender, entity] + 1
+        self._sent += 1
         self._route(sender, RoutedMessage(shard, Told(sender, entity, number)))
 
     def changed(self, name: str, change: ShardTableChanged) -> None:
@@ -221,28 +222,53 @@ class Senders:
                 activation.has_ended = True
 
     def look(self) -> None:
-        """Hold the bounds, and that nothing waits without a reason, where something has happened, or at all nodes."""
-        names, self._touched = self._touched, {}
+        """Hold the bounds, and that nothing waits without a reason: where something has happened, and as time passes.
+
+        A node without a step since the last look is as it was. Only what waits there can have become late.
+        """
+        touched, self._touched = self._touched, {}
+        for name in touched:
+            node = self.nodes.get(name)
+            if node is not None:
+                self._keeps_bounds(name, node)
+                self._waits_with_reason(name, node)
         if self.world.now >= self._looked_at + LOOK_AGAIN:
-            names, self._looked_at = dict.fromkeys(self.nodes), self.world.now
-        for name, node in ((name, self.nodes[name]) for name in names if name in self.nodes):
-            routes, table, at = node.routes, node.entities, self.world.nodes[name]
-            if routes.held_count > routes.limits.held_max or table.waiting > 2 * table.limits.waiting_max:
-                raise InvariantBroken("buffers keep their bounds", f"{name}: {routes.held_count}, {table.waiting}")
-            if routes.held.keys() & routes.routes.keys():
-                raise InvariantBroken("nothing is held for a shard that has an owner", name)
-            late = self.world.time_at(name) - CHECK_EVERY - LOOK_AGAIN - 0.001
-            runs_now = at.alive and not at.paused and not self._asleep.get(name)
-            if runs_now and any(one.deadline < late for held in routes.held.values() for one in held):
-                raise InvariantBroken("nothing is held beyond its deadline", name)
-            if table.waiting != sum(len(cell.waiting) for cell in table.cells.values()):
-                raise InvariantBroken("what waits is counted", name)
+            self._looked_at = self.world.now
+            for name, node in self.nodes.items():
+                if name not in touched:
+                    self._waits_with_reason(name, node)
+
+    def _keeps_bounds(self, name: str, node: EntityNode) -> None:
+        routes, table = node.routes, node.entities
+        if routes.held_count > routes.limits.held_max or table.waiting > 2 * table.limits.waiting_max:
+            raise InvariantBroken("buffers keep their bounds", f"{name}: {routes.held_count}, {table.waiting}")
+        if not routes.held.keys().isdisjoint(routes.routes):
+            raise InvariantBroken("nothing is held for a shard that has an owner", name)
+        waiting = 0
+        for cell in table.cells.values():
+            waiting += len(cell.waiting)
+        if table.waiting != waiting:
+            raise InvariantBroken("what waits is counted", name)
+
+    def _waits_with_reason(self, name: str, node: EntityNode) -> None:
+        routes, table, at = node.routes, node.entities, self.world.nodes[name]
+        if not (routes.held or table.waiting) or not at.alive or at.paused or self._asleep.get(name):
+            return
+        now = at.local_now
+        late = now - CHECK_EVERY - LOOK_AGAIN - 0.001
+        for held in routes.held.values():
+            for one in held:
+                if one.deadline < late:
+                    raise InvariantBroken("nothing is held beyond its deadline", name)
+        if table.waiting and now < table.serves_until:
             idle = [cell for cell in table.cells.values() if cell.phase is EntityPhase.active and cell.waiting]
-            if runs_now and self.world.time_at(name) < table.serves_until and idle:
+            if idle:
                 raise InvariantBroken("nothing waits for an entity that runs", f"{name}: {idle[0]}")
 
     def accounted(self) -> None:
         """Hold that every message has a fate, once all is at rest."""
+        if self.is_accounted():
+            return
         for (sender, entity), number in self.sent.items():
             for each in range(1, number + 1):
                 if Told(sender, entity, each) not in self.fates:
@@ -250,7 +276,7 @@ class Senders:
 
     def is_accounted(self) -> bool:
         """Whether every message has a fate."""
-        return len(self.fates) == self.sent.total()
+        return len(self.fates) == self._sent  # none has two, and only what was sent has one
 
     @property
     def is_done(self) -> bool:
@@ -264,17 +290,18 @@ class Senders:
         self.counts[fate] += 1
 
     def _route(self, name: str, event: RouteEvent) -> None:
-        if not self.world.nodes[name].alive:
+        at = self.world.nodes[name]
+        if not at.alive:
             return
         self._touched[name] = None
-        for effect in cast(Sequence[RouteEffect], self.node(name).routes.handle(event, self.world.time_at(name))):
+        for effect in self.node(name).routes.handle(event, at.local_now):
             match effect:
-                case SendToOwner(to, epoch, message):
-                    self._post(name, self.world.names[to], epoch, message)
-                case DropMessage(message):
-                    self._fate(cast(Told, message.message), "dead")
+                case SendToOwner():
+                    self._post(name, self.world.names[effect.to], effect.epoch, effect.message)
                 case StartTimer():
                     self._start_timer(name, effect, self._route)
+                case DropMessage():
+                    self._fate(cast(Told, effect.message.message), "dead")
 
     def _post(self, sender: str, to: str, epoch: int, message: RoutedMessage) -> None:
         told = cast(Told, message.message)
@@ -283,14 +310,14 @@ class Senders:
             self._fate(told, "unknown")
 
     def _travel(self, sender: str, to: str, arrive: Callable[[], None]) -> bool:
-        if not self.passes(sender, to):
-            return False
-        at = max(self.world.now + (self.travels() if sender != to else 0.0), self._arrives.get((sender, to), 0.0))
-        self._arrives[sender, to] = at
         if sender == to:
             arrive()
-        else:
-            self.world.later(at - self.world.now, arrive)
+            return True
+        if not self.passes(sender, to):
+            return False
+        now, link = self.world.now, (sender, to)
+        at = self._arrives[link] = max(now + self.travels(), self._arrives.get(link, 0.0))
+        self.world.later(at - now, arrive)
         return True
 
     def _arrive(self, name: str, came: EntityMessage) -> None:
@@ -301,16 +328,17 @@ class Senders:
 
     def _later(self, name: str, act: Callable[[], None]) -> None:
         """Act when the node does not stand still, in the order in which things came."""
-        waiting = self._asleep.setdefault(name, deque())
+        waiting = self._asleep.get(name)
+        if waiting is None:
+            waiting = self._asleep[name] = deque()
         waiting.append(act)
         if len(waiting) == 1:
-            self._wake(name)
+            self._wake(name, waiting)
 
-    def _wake(self, name: str) -> None:
+    def _wake(self, name: str, waiting: deque[Callable[[], None]]) -> None:
         if self.world.nodes[name].paused:
-            self.world.later(LOOK_AGAIN, partial(self._wake, name))
+            self.world.later(LOOK_AGAIN, partial(self._wake, name, waiting))
             return
-        waiting = self._asleep[name]
         while waiting:
             waiting[0]()
             waiting.popleft()
@@ -328,31 +356,32 @@ class Senders:
             take(name, TimerFired(timer))
 
     def _act(self, name: str, event: EntityEvent) -> None:
-        if not self.world.nodes[name].alive:
+        at = self.world.nodes[name]
+        if not at.alive:
             if isinstance(event, EntityMessage):
                 self._fate(cast(Told, event.message), "unknown")
             return
         node = self.node(name)
         self._touched[name] = None
-        for effect in cast(Sequence[EntityEffect], node.entities.handle(event, self.world.time_at(name))):
+        for effect in node.entities.handle(event, at.local_now):
             match effect:
-                case StartEntity():
-                    self._start(name, effect)
-                case DeliverToEntity(number, message):
-                    activation = node.running[number]
-                    activation.mailbox.append(message)
+                case DeliverToEntity():
+                    activation = node.running[effect.activation]
+                    activation.mailbox.append(effect.message)
                     self._work(activation)
-                case StopEntity(_, number):
-                    node.running[number].is_stopping = True
-                    self._work(node.running[number])
-                case CancelEntity(_, number):
-                    self._end(node.running[number])
-                case RefuseMessage(message):
-                    self._fate(cast(Told, message.message), "refused")
-                case ShardClosed():
-                    self.world.later(self.world.closes_after, partial(self.world.tell, name, effect))
                 case StartTimer():
                     self._start_timer(name, effect, self._act)
+                case StartEntity():
+                    self._start(name, effect)
+                case StopEntity():
+                    node.running[effect.activation].is_stopping = True
+                    self._work(node.running[effect.activation])
+                case CancelEntity():
+                    self._end(node.running[effect.activation])
+                case RefuseMessage():
+                    self._fate(cast(Told, effect.message.message), "refused")
+                case ShardClosed():
+                    self.world.later(self.world.closes_after, partial(self.world.tell, name, effect))
                 case PublishEvent():
                     self.counts["failed"] += 1
 

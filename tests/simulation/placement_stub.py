@@ -100,6 +100,10 @@ class PlacementFate:
         self.generation: dict[str, int] = {}
         self.terms: dict[str, int] = {}
         """Highest number that each node has given itself."""
+        self._reads = 0
+        """Number of steps in which a node has read on."""
+        self._all_read_at = (0, 0), False
+        """What was found when the log was so long, after so many of these steps."""
 
     def play(self) -> PlacementRules:
         """Form, suffer, and hold the rules at rest."""
@@ -133,7 +137,7 @@ class PlacementFate:
 
     def _is_at_rest(self) -> bool:
         """Whether the membership is one that stays, everybody knows it, and every shard is open."""
-        if self.truth.lost or not self._all_read(len(self.log) - 1):
+        if self.truth.lost or not self._all_read():
             return False
         if any(status is not UP for status, _ in self.truth.members.values()):
             return False
@@ -148,15 +152,25 @@ class PlacementFate:
         return self.log[-1]
 
     def _alive(self) -> list[str]:
-        return [name for name, node in self.world.nodes.items() if node.alive and name in self.truth.members]
+        members = self.truth.members
+        return [name for name, node in self.world.nodes.items() if node.alive and name in members]
 
     def _staying(self) -> list[str]:
         """Members whose view counts: not lost, nor going."""
-        members = self.truth.members
-        return [n for n, (status, _) in members.items() if n not in self.truth.lost and status not in (EXITING, DOWN)]
+        truth = self.truth
+        return [n for n, (status, _) in truth.members.items() if n not in truth.lost and status not in (EXITING, DOWN)]
 
-    def _all_read(self, index: int) -> bool:
-        return all(self.read[name] >= index for name in self._staying())
+    def _all_read(self) -> bool:
+        """Whether all who stay have read the whole log."""
+        place = len(self.log), self._reads
+        if self._all_read_at[0] != place:
+            last = len(self.log) - 1
+            self._all_read_at = place, all(self.read[name] >= last for name in self._staying())
+        return self._all_read_at[1]
+
+    def _has_read(self, name: str, index: int) -> None:
+        self.read[name] = index
+        self._reads += 1
 
     def _join(self, address: str) -> None:
         number = self.generation[address] = self.generation.get(address, 0) + 1
@@ -166,7 +180,7 @@ class PlacementFate:
             node.rate, node.offset = self.rng.uniform(*RATES), OFFSET_MAX * self.rng.random()
         self.world.tell(name, ServesUntil(node.local_now - 1.0))
         self._write(members={**self.truth.members, name: (JOINING, 0)})
-        self.read[name] = 0
+        self._has_read(name, 0)
         if self.is_calm or self.rng.random() < 0.85:
             self._host(name, True)
 
@@ -239,8 +253,9 @@ class PlacementFate:
             if until is not None and self.world.now > least and until():
                 return
             self._membership()
+            members = self.truth.members
             for name in self._alive() if sends else ():
-                has_actors = self.truth.members[name][0] is not EXITING
+                has_actors = members[name][0] is not EXITING
                 if self.rng.random() < 0.5 and has_actors and not self.world.nodes[name].paused:
                     self.world.senders.send(name, self.rng.randrange(self.world.num_shards))
             self.world.pass_time(TICK)
@@ -249,26 +264,27 @@ class PlacementFate:
     def _membership(self) -> None:
         """Take a step of the membership: read, notice, decide, grant."""
         now, rng = self.world.now, self.rng
-        for name, node in self.world.nodes.items():
-            runs = node.alive and not node.paused and name not in self.cut
-            if runs and self.read.get(name, 0) < len(self.log) - 1 and rng.random() < TICK / max(self.lag, TICK):
+        running = [(name, node) for name, node in self.world.nodes.items() if node.alive and not node.paused]
+        for name, _ in running:
+            reads = name not in self.cut and self.read.get(name, 0) < len(self.log) - 1
+            if reads and rng.random() < TICK / max(self.lag, TICK):
                 self._read(name)
         for name in list(self.truth.members):
             self._decide(name, now)
-        for name, node in self.world.nodes.items():
+        for name, node in running:
+            local_now = node.local_now
+            if node.machine.region.serves_until > local_now + SERVING_TIME - RENEW_AFTER or not node.runs_now:
+                continue  # it has just got one, or has ended in this step
             status = self.truth.members.get(name, (DOWN, 0))[0]
-            granted = node.runs_now and status in (UP, LEAVING, EXITING) and name not in self.known_lost
-            has_just = node.machine.region.serves_until > node.local_now + SERVING_TIME - RENEW_AFTER
-            if has_just:
-                continue
+            granted = status in (UP, LEAVING, EXITING) and name not in self.known_lost
             # those who do not know yet that a run is lost may grant to it, where it still reaches them
             if granted and ((name not in self.truth.lost and name not in self.cut) or rng.random() < 0.3):
-                self.world.tell(name, ServesUntil(node.local_now + SERVING_TIME))
+                self.world.tell(name, ServesUntil(local_now + SERVING_TIME))
 
     def _read(self, name: str) -> None:
         index = self.rng.randint(self.read[name] + 1, len(self.log) - 1) if self.read[name] else len(self.log) - 1
         now, before, truth = self.world.now, self.log[self.read[name]], self.log[index]
-        self.read[name] = index
+        self._has_read(name, index)
         if name not in truth.members:
             self.world.crash(name)
             return
@@ -301,7 +317,7 @@ class PlacementFate:
                 self.known_lost.pop(name, None)
                 self._write(lost=self.truth.lost - {name})
         if name in self.truth.lost:
-            if name not in self.known_lost and self._all_read(len(self.log) - 1):
+            if name not in self.known_lost and self._all_read():
                 self.known_lost[name] = now
             known = self.known_lost.get(name)
             if known is not None:
@@ -309,10 +325,10 @@ class PlacementFate:
                     self._remove(name, known + TAKEOVER_AFTER)
                 elif status is not DOWN and now > known + self.stable_after:
                     self._moved(name, DOWN)
-                elif status is DOWN and self._all_read(len(self.log) - 1):
+                elif status is DOWN and self._all_read():
                     self._remove(name, known + TAKEOVER_AFTER)
             return
-        if not self._all_read(len(self.log) - 1):
+        if not self._all_read():
             return
         if status is JOINING and not self.truth.lost:
             if not any(other != name and other[0] == name[0] for other in self.truth.members):
