@@ -33,6 +33,8 @@ class PlacementView:
     self_node: UniqueAddress
     places: Callable[[Member], bool]
     members: Mapping[UniqueAddress, Member] = field(init=False, default_factory=_no_members)
+    own: Member | None = field(init=False, default=None)
+    """This node's own row, as long as it has one."""
     unreachable: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     terms_given: int = field(init=False, default=0)
     """Highest number of a term by the membership: a node knows all given before it is up."""
@@ -59,6 +61,7 @@ class PlacementView:
     def see(self, state: Gossip) -> frozenset[UniqueAddress]:
         """Take a state; return the members new in it."""
         before, self.members = self.members, state.members
+        self.own = state.members.get(self.self_node)
         self._past |= {run: member for run, member in before.items() if run not in state.members}
         self.unreachable, self.terms_given = state.unreachable, state.terms_given
         gone = (before.keys() - state.members.keys()) | state.tombstones.keys()
@@ -92,15 +95,16 @@ class PlacementView:
             self._free_at[run] = at
 
     @property
-    def own(self) -> Member | None:
-        """This node's own row, as long as it has one."""
-        return self.members.get(self.self_node)
-
-    @property
     def is_up(self) -> bool:
         """Whether this node is up, and not leaving."""
         own = self.own
         return own is not None and own.status is MemberStatus.up
+
+    @property
+    def goes(self) -> bool:
+        """Whether this node is leaving, and hands its shards over."""
+        own = self.own
+        return own is not None and own.status in (MemberStatus.leaving, MemberStatus.exiting)
 
     def is_heard(self, run: UniqueAddress) -> bool:
         """Whether word of a run counts: it is a member, and not down."""
@@ -144,4 +148,4 @@ class PlacementView:
 
     def next_free(self, now: float) -> float:
         """Return when the work of another removed run becomes free."""
-        return min((at for at in self._serving.values() if at > now), default=math.inf)
+        return min((at for at in self._serving.values() if at > now), default=math.inf) if self._serving else math.inf

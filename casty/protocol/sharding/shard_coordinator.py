@@ -164,7 +164,7 @@ class ShardCoordinator:
             elif not self._is_oldest:
                 self.phase = Idle()
                 effects.extend(self._say(Retired(self._last)))
-        if self.view.is_leaving(self.view.self_node):
+        if self.view.goes:
             effects.extend(self._leave(now))
         if isinstance(self.phase, Idle) and self._may_begin(now):
             effects.extend(self._begin(now))
@@ -194,13 +194,17 @@ class ShardCoordinator:
 
     def due(self, now: float) -> float:
         """Return when time alone lets something happen."""
-        writes = self.writer.due(now) if isinstance(self.phase, Leading) else math.inf
-        times = (self._began_at + AGAIN_AFTER, self._alone_since + LAST_MOVES_TIMEOUT)
-        return min(self.view.next_free(now), writes, *(at if at > now else math.inf for at in times))
+        due = self.view.next_free(now)
+        if isinstance(self.phase, Leading):
+            due = min(due, self.writer.due(now))
+        for at in (self._began_at + AGAIN_AFTER, self._alone_since + LAST_MOVES_TIMEOUT):
+            if now < at < due:
+                due = at
+        return due
 
     @property
     def _is_member(self) -> bool:
-        return self.view.is_up or self.view.is_leaving(self.view.self_node)
+        return self.view.is_up or self.view.goes
 
     @property
     def _is_oldest(self) -> bool:
@@ -209,11 +213,12 @@ class ShardCoordinator:
         return all(member.unique in self._retired for member in living)
 
     def _may_begin(self, now: float) -> bool:
+        if not all(member.unique in self._retired for member in self.view.older):
+            return False  # looked at first, since it is so at most nodes
         own = self.view.own
         if own is None or not self.view.is_up or not self.view.places(own) or now < self._began_at + AGAIN_AFTER:
             return False
-        older_are_gone = self.view.ever_older.isdisjoint(self.view.serves_still(now))
-        return older_are_gone and all(member.unique in self._retired for member in self.view.older)
+        return self.view.ever_older.isdisjoint(self.view.serves_still(now))
 
     def _begin(self, now: float) -> list[PlacementEffect]:
         own = self.view.own

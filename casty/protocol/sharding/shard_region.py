@@ -241,6 +241,8 @@ class ShardRegion:
         for slot in self._said if repeats else ():
             self._is_due(slot)
         effects: list[PlacementEffect] = []
+        if not self._due:
+            return effects
         words: dict[type, dict[str, list[tuple[int, int]]]] = {Opened: {}, Yielded: {}}
         for key in sorted(self._due):
             table = self.tables.get(key)
@@ -283,6 +285,8 @@ class ShardRegion:
 
     def due(self, now: float) -> float:
         """Return when a move waits for markers no longer."""
+        if not self._flushing:
+            return math.inf
         return min((at for slot in self._flushing if (at := self.held[slot].flushed_at) > now), default=math.inf)
 
     def _coordinator(self) -> UniqueAddress | None:
