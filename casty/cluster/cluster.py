@@ -451,7 +451,8 @@ class Cluster:
     def serving_lease(self) -> ServingLease:
         """Get the lease for exclusive work: it says whether this node may do work allowed to one node alone.
 
-        From the first call on this node asks every other member once a second, and serves while enough of them answer.
+        From the first call on this node asks others each second, of many every three seconds, and serves while enough
+        of them answer.
         Nodes without a call ask nobody, and answer those that do.
 
         Returns:

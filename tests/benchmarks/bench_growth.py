@@ -8,6 +8,7 @@ work is done by several nodes of this one process, hold both ends.
 - ``actors``: spawn, tell and stop 10^2 to 10^6 actors, and the memory of each.
 - ``depth``: let 10^2 to 10^6 messages wait for one actor, then handle them.
 - ``nodes``: 3 to 100 nodes without work, for 60 virtual seconds: bytes and processor time of each.
+- ``hosts``: the same with a kind of entities hosted by every node, and none of them used: the cost of the lease.
 - ``size``: asks with 10 bytes to 100 MiB of bytes, over loopback TCP.
 - ``peers``: one node tells 1 to 50 others the same number of messages in all.
 """
@@ -37,6 +38,7 @@ from casty import (
     Behaviors,
     ClusteredActorSystem,
     ClusterSettings,
+    EntityKey,
     Mailbox,
     MemoryNetwork,
 )
@@ -87,6 +89,9 @@ class Counted:
     """Ask how many notes have come."""
 
     reply_to: ActorRef[int]
+
+
+LEDGERS = EntityKey[Note]("ledgers")
 
 
 @dataclass
@@ -248,7 +253,24 @@ async def memory_cluster(count: int) -> AsyncIterator[list[ClusteredActorSystem]
 
 async def nodes(count: int) -> Row:
     """Look at a cluster without work."""
+    return await idle(count, has_entities=False)
+
+
+async def hosts(count: int) -> Row:
+    """Look at a cluster ready for the work of entities."""
+    return await idle(count, has_entities=True)
+
+
+def ledger(entity_id: str) -> Behavior[Note]:
+    """Return the behaviour of an entity without work."""
+    return Behaviors.receive(Server().receive)
+
+
+async def idle(count: int, *, has_entities: bool) -> Row:
+    """Return what an idle node sends, and its processor time."""
     async with memory_cluster(count) as systems:
+        for system in systems if has_entities else ():
+            system.spawn(Behaviors.sharded(ledger, LEDGERS), "ledgers")
         await trio.sleep(SETTLE)
         before, lap = bytes_sent(systems), Lap()
         await trio.sleep(IDLE)
@@ -332,6 +354,7 @@ SECTIONS = {
     "actors": Section(actors, ACTORS),
     "depth": Section(depth, DEPTHS),
     "nodes": Section(nodes, NODES, in_virtual_time=True),
+    "hosts": Section(hosts, NODES, in_virtual_time=True),
     "size": Section(size, SIZES),
     "peers": Section(peers, PEERS, in_virtual_time=True),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -46,7 +46,7 @@ STRATEGIES: list[Strategy | None] = [
 class Shop:
     """A simulated cluster with exclusive work, watched all the time."""
 
-    def __init__(self, seed: int, names: str, strategy: Strategy | None = MAJORITY) -> None:
+    def __init__(self, seed: int, names: Sequence[str], strategy: Strategy | None = MAJORITY) -> None:
         self.rng = random.Random(seed)
         self.names = names
         self.cluster = ModelCluster(seed, settings=TopologySettings(downing=strategy))
@@ -55,7 +55,7 @@ class Shop:
         self.cluster.clock_spread = 1000.0
         self.cluster.form(names)
         self.run(3.0)
-        state = self.cluster.runs["a"].topology.state
+        state = self.cluster.runs[names[0]].topology.state
         assert state is not None
         self.oldest, self.next, *_, self.last = (member.id for member in sorted(state.ordered, key=by_age))
         assert self.acting == self.oldest
@@ -120,8 +120,8 @@ class Shop:
             self.cluster.resume(name)
 
 
-def troubled(seed: int, strategy: Strategy | None) -> Shop:
-    shop = Shop(seed, "abcde"[: (3, 5)[seed % 2]], strategy)
+def troubled(seed: int, strategy: Strategy | None, names: Sequence[str] = "") -> Shop:
+    shop = Shop(seed, names or "abcde"[: (3, 5)[seed % 2]], strategy)
     shop.cluster.loss = shop.rng.choice((0.0, 0.1))
     shop.cluster.jitter = shop.rng.choice((0.0, 0.2))
     for _ in range(12):
@@ -186,6 +186,60 @@ def test_the_larger_side_works_on_while_the_smaller_one_decides() -> None:
     for _ in range(200):
         shop.run(0.1)
         assert shop.acting == "a"
+
+
+MANY = [f"n{number:02}" for number in range(12)]
+"""So many that a node does not ask all others: with less to ask each second they are as 60 nodes."""
+
+
+class Requests:
+    """Counts the requests for grants."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, run: Run, to: UniqueAddress, message: object) -> None:
+        self.count += isinstance(message, ServingRequest)
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setattr(serving_lease, "ASKED_PER_SECOND_MAX", 3)
+    shop = Shop(11, MANY)
+    shop.run(10.0)
+    return shop
+
+
+def test_many_nodes_ask_no_more_others_each_second_than_they_may(many: Shop) -> None:
+    many.cluster.taps.sent.append(requests := Requests())
+    many.run(30.0)
+    assert 0 < requests.count <= 30.0 * len(MANY) * serving_lease.ASKED_PER_SECOND_MAX * 1.1
+
+
+@pytest.mark.parametrize("crashed", [2, 5])
+def test_the_larger_part_of_many_serves_on_while_others_die_at_once(many: Shop, crashed: int) -> None:
+    for name in [name for name in MANY if name != many.oldest][-crashed:]:
+        many.cluster.crash(name)
+    left = list(many.cluster.living)
+    for _ in range(300):
+        many.run(STEP)
+        assert all(many.lease_left(run) > 0 for run in left)
+    assert many.acting == many.oldest
+
+
+def test_the_smaller_part_of_many_suspends_its_work_in_time(many: Shop) -> None:
+    small = [many.oldest, *[name for name in MANY if name != many.oldest][:4]]
+    many.cluster.cut(small, set(MANY) - set(small))
+    assert many.run_until_acting("", within=SERVING_TIME + 0.1)
+    many.run(30.0)
+    assert many.acting not in ["", *small]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_two_of_many_never_do_the_same_exclusive_work(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(serving_lease, "ASKED_PER_SECOND_MAX", 1)
+    monkeypatch.setattr(serving_lease, "SPARE", seed % 3)
+    troubled(seed, MAJORITY, MANY[: 5 + seed % 3])
 
 
 def test_owner_that_stood_still_for_ten_seconds_goes_on_as_the_same_run() -> None:

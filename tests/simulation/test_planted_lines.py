@@ -206,7 +206,7 @@ BUGS = [
         "answered >= sequence",
         "answered >= sequence - 3",
     ),
-    Bug("the lease is asked for once", ServingLeaseMachine.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
+    Bug("the lease is asked for once", ServingLeaseMachine.ask, "StartTimer(SERVING, again), ", ""),
     # receiving
     Bug("who has seen a version is forgotten", GossipReceiver, "outcome.state.seen_by_all(seen)", "outcome.state"),
     Bug("a newer version counts as another", Gossip.relation_of, "if other_covers:", "if False:", partition_scenario),

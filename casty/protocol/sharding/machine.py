@@ -4,8 +4,8 @@ Owns the order in which an event reaches the two, the clock of repetitions, and 
 knows no rule of either.
 
 How it works: each second everything without an answer is said again, and one other member hears of the tables known
-here. Word of a run is dropped unless it is a member, and not down: a down run counts once it is removed and can serve
-no more. Messages of the node to itself take the same way, within the step.
+here, if there are any. Word of a run is dropped unless it is a member, and not down: a down run counts once it is
+removed and can serve no more. Messages of the node to itself take the same way, within the step.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ class ShardPlacement:
         return ()
 
     def _remind(self, now: float) -> list[PlacementEffect]:
-        heard = self.view.heard
+        # Whoever has no table has none to offer, and hears of those of others by their digests.
+        heard = self.view.heard if self.region.tables else ()
         told = self.rng.sample(heard, min(TOLD_OF_TABLES, len(heard)))
         digest = self.region.digest
         return [*self.region.remind(now), *self.coordinator.remind(now), *(Send(run, digest) for run in told)]

@@ -74,7 +74,7 @@ class SplitBrain:
     def timer(self, state: Gossip, key: str, now: float) -> DowningDecision:
         """Do the planned step."""
         if key == SERVING:
-            return DowningDecision(effects=tuple(self.serving.ask(state, now)))
+            return DowningDecision(effects=tuple(self.serving.tick(state, now)))
         return self.resolver.timer(state, key, now)
 
     def answered(self, state: Gossip, answer: LeaseAnswered) -> DowningDecision:

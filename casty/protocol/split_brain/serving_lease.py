@@ -4,11 +4,13 @@ Owns the serving lease: the requests of this node, the grants of the others, unt
 work of a removed run is free. It does not know what the work is, and what a cluster does with a member that is cut off
 (`resolver`).
 
-How it works: every `ASK_EVERY` this node asks all others. Nobody grants to a member known as accused or down. A grant
-holds for `SERVING_TIME`, counted from the sending of the request it answers: however long the answer or this process
-stood still, nobody counts on it for longer than the granter does. The node serves until the latest time at which the
-granters with valid grants, and itself, are a side kept by the strategy against all others
-(`Strategy.rules_out_others`).
+How it works: every `ASK_EVERY` this node asks as many others as are enough, and `SPARE` more; all of them when the last
+round was not enough. Where these are many it asks less often, and looks after the answers in between: then a lease
+costs no more messages than the heartbeats. Whom it asks, and how often, is a matter of service alone: what counts are
+grants. Nobody grants to a member known as accused or down. A grant holds for `SERVING_TIME`, counted from the sending
+of the request it answers: however long the answer or this process stood still, nobody counts on it for longer than the
+granter does. The node serves until the latest time at which the granters with valid grants, and itself, are a side kept
+by the strategy against all others (`Strategy.rules_out_others`).
 
 The work of a removed run is free `TAKEOVER_AFTER` after every member of this side is known to have known of the
 accusation: none of them has granted since. The run may still have grants of members outside of this side, and they are
@@ -26,6 +28,7 @@ counted from the sending by the holder alone, so no clock of one node is compare
 from __future__ import annotations
 
 import math
+from bisect import bisect, bisect_left
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -37,7 +40,7 @@ from casty.protocol.messages.membership import ServingGrant, ServingRequest
 from casty.protocol.split_brain.down_commit import still_counting
 from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import Partition, Strategy
-from casty.protocol.state.member import GOING, Member, MemberStatus
+from casty.protocol.state.member import GOING, Member, MemberStatus, by_age
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
 
@@ -46,6 +49,14 @@ TAKEOVER_AFTER = 4.4
 ALONE_AFTER = 3.0
 """Seconds for answers of other clusters, after a standstill of a node in no need of others' grants."""
 ASK_EVERY = 1.0
+ASK_EVERY_MAX = 3.0
+"""Longest pause between two rounds: a grant holds for a second more."""
+ASKED_PER_SECOND_MAX = 18
+"""Members asked each second, as long as the pauses allow: as many as have a heartbeat of a node."""
+LOOK_AFTER = 0.5
+"""Seconds until the answers to a round before a longer pause have to be enough."""
+SPARE = 2
+"""Members asked beyond those that are enough: that many may be silent without a second round."""
 SERVING = "serving"
 ROUNDS_MAX = 8
 """Rounds remembered: more than those with grants still valid."""
@@ -110,6 +121,10 @@ class ServingLeaseMachine:
     _rounds: deque[tuple[int, float]] = field(init=False, default_factory=lambda: deque(maxlen=ROUNDS_MAX))
     _alone_from: float = field(init=False, default=-math.inf)
     """Rounds from then on count without a grant of anybody else."""
+    _pause: float = field(init=False, default=ASK_EVERY)
+    """Seconds from the last round to the next one, as long as it is enough."""
+    _looks: bool = field(init=False, default=False)
+    """Whether the timer is due before the end of the pause, for a look at the answers."""
     _granted: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
     _state: Gossip | None = field(init=False, default=None)
     _doomed: dict[UniqueAddress, _Doom] = field(init=False, default_factory=lambda: dict[UniqueAddress, "_Doom"]())
@@ -121,18 +136,46 @@ class ServingLeaseMachine:
         self._wanted = True
         return [] if state is None else self.ask(state, now)
 
+    def tick(self, state: Gossip, now: float) -> list[ServingEffect]:
+        """Begin the next round, or let the rest of the pause pass where the last one is enough."""
+        looks, self._looks = self._looks, False
+        if looks and not self._has_failed:
+            return [StartTimer(SERVING, self._pause - LOOK_AFTER)]
+        return self.ask(state, now)
+
     def ask(self, state: Gossip, now: float) -> list[ServingEffect]:
-        """Ask every other member for its grant, and again later."""
+        """Ask others for their grants, and again later."""
         if not self._wanted:
             return []
         if self._rounds and now > self._rounds[-1][1] + SERVING_TIME:
             self._alone_from = now + ALONE_AFTER
+        others = [member.unique for member in state.others(self.self_node) if member.status not in GOING]
+        chosen = others if self._has_failed else self._enough_of(state, others)
         self._sequence += 1
         self._rounds.append((self._sequence, now))
-        others = [member.unique for member in state.others(self.self_node) if member.status not in GOING]
+        self._pause = min(max(ASK_EVERY, len(chosen) / ASKED_PER_SECOND_MAX), ASK_EVERY_MAX)
+        self._looks = self._pause > ASK_EVERY
         request = ServingRequest(self._sequence)
-        asked = [SendIfUp(node, request) for node in others]
-        return [*asked, StartTimer(SERVING, ASK_EVERY), *self._changed(self._latest(state))]
+        asked = [SendIfUp(node, request) for node in chosen]
+        again = LOOK_AFTER if self._looks else ASK_EVERY
+        return [*asked, StartTimer(SERVING, again), *self._changed(self._latest(state))]
+
+    @property
+    def _has_failed(self) -> bool:
+        """Whether the answers to the last round are not enough, so far."""
+        return bool(self._rounds) and self.until < self._rounds[-1][1] + SERVING_TIME
+
+    def _enough_of(self, state: Gossip, others: list[UniqueAddress]) -> list[UniqueAddress]:
+        """Return those to be asked: the oldest, and the next ones in their order, so that each grants to as many."""
+        if len(others) <= SPARE:
+            return others
+        oldest = min((state.members[node] for node in others), key=by_age).unique
+        lost = state.unreachable
+        around = sorted(others)
+        start = bisect(around, self.self_node)
+        order = sorted(around[start:] + around[:start], key=lambda node: (node in lost, node != oldest))
+        count = bisect_left(range(len(order)), True, key=lambda size: self._suffices(state, order[:size]))
+        return sorted(order[: count + SPARE])
 
     def is_waiting(self, now: float) -> bool:
         """Whether this node has stood still, and has to hear of other clusters before it serves alone."""

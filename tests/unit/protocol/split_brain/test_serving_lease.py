@@ -13,8 +13,12 @@ from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.serving_lease import (
     ALONE_AFTER,
     ASK_EVERY,
+    ASK_EVERY_MAX,
+    ASKED_PER_SECOND_MAX,
+    LOOK_AFTER,
     SERVING,
     SERVING_TIME,
+    SPARE,
     Serving,
     ServingLeaseMachine,
     WorkFree,
@@ -58,6 +62,75 @@ def test_it_asks_all_others_once_a_second_from_the_time_it_is_wanted() -> None:
     assert [e.to.address.host for e in effects if isinstance(e, SendIfUp)] == ["b", "c", "d", "e"]
     assert StartTimer(SERVING, ASK_EVERY) in effects
     assert machine.want(FIVE, 10.5) == [Serving(machine.until)]
+
+
+MANY = gossip_of(*(member(f"n{number:02}", up_number=number + 1) for number in range(60)))
+ENOUGH = 29 + SPARE
+"""Others asked of sixty: with the asker half of them, the one with the lowest address among them; and the spare ones.
+"""
+
+
+def asked(effects: Sequence[object]) -> list[str]:
+    return [effect.to.address.host for effect in effects if isinstance(effect, SendIfUp)]
+
+
+def test_of_many_it_asks_as_many_as_are_enough_and_less_often() -> None:
+    machine = lease(KeepMajority(), state=MANY, own="n07")
+    effects = machine.want(MANY, 10.0)
+    names = asked(effects)
+    assert len(names) == ENOUGH
+    assert {"n00", "n08"} <= set(names)
+    assert "n07" not in names
+    assert StartTimer(SERVING, LOOK_AFTER) in effects
+    for name in names:
+        machine.granted(MANY, run_of(name), ServingGrant(1))
+    assert machine.until == 14.0
+    pause = ENOUGH / ASKED_PER_SECOND_MAX
+    assert machine.tick(MANY, 10.5) == [StartTimer(SERVING, pause - LOOK_AFTER)]
+    assert asked(machine.tick(MANY, 10.0 + pause)) == names
+
+
+def test_of_many_it_asks_all_as_soon_as_the_answers_are_not_enough() -> None:
+    machine = lease(KeepMajority(), state=MANY, own="n07")
+    for name in asked(machine.want(MANY, 10.0))[: -SPARE - 1]:
+        machine.granted(MANY, run_of(name), ServingGrant(1))
+    assert machine.until == -math.inf
+    everybody = asked(machine.tick(MANY, 10.5))
+    assert len(everybody) == 59
+    for name in everybody:
+        machine.granted(MANY, run_of(name), ServingGrant(2))
+    assert machine.until == 14.5
+
+
+@pytest.mark.parametrize(
+    ("strategy", "count"),
+    [
+        (KeepOldest(), 1 + SPARE),
+        (StaticQuorum(31), 30 + SPARE),
+        (LeaseMajority("lease"), 59),
+        (DownAll(), 59),
+        (None, 59),
+    ],
+    ids=str,
+)
+def test_whom_it_asks_of_many_follows_from_the_strategy(strategy: Strategy | None, count: int) -> None:
+    machine = lease(strategy, state=MANY, own="n07")
+    assert len(asked(machine.want(MANY, 10.0))) == count
+
+
+def test_it_asks_no_more_often_than_once_a_second_and_no_less_than_a_grant_holds() -> None:
+    two_hundred = gossip_of(*(member(f"n{number:03}", up_number=number + 1) for number in range(200)))
+    machine = lease(KeepMajority(), state=two_hundred, own="n007")
+    for name in asked(machine.want(two_hundred, 10.0)):
+        machine.granted(two_hundred, run_of(name), ServingGrant(1))
+    assert machine.tick(two_hundred, 10.5) == [StartTimer(SERVING, ASK_EVERY_MAX - LOOK_AFTER)]
+
+
+def test_unreachable_members_are_asked_last() -> None:
+    lost = [run_of(f"n{number:02}") for number in range(8, 20)]
+    state = MANY.with_row(run_of("n30"), ObserverRow().accusing(*lost))
+    machine = lease(KeepMajority(), state=state, own="n07")
+    assert not {run.address.host for run in lost} & set(asked(machine.want(state, 10.0)))
 
 
 def test_members_on_their_way_out_are_not_asked() -> None:
