@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from placement_by_hand import FREE_AFTER, ByHand, Letter, run_of
 
-from casty.protocol.messages.shard_rows import Term
+from casty.protocol.messages.shard_rows import VERSION_MAX, Term
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -738,3 +738,22 @@ def test_a_coordinator_leads_only_when_the_membership_has_its_number() -> None:
     world.give(name, number)
     assert world.nodes["b"].leads
     finish(world)
+
+
+def test_a_coordinator_begins_again_above_a_table_of_its_term_that_it_has_not_written() -> None:
+    world = ByHand(num_shards=4)
+    world.form("abc")
+    table = world.nodes["c"].machine.region.tables[KEY]
+    term, rows = table.term, tuple(sorted(table.rows.items()))
+    for name in "abc":
+        forged = TableSlice(KEY, 4, term, 0, VERSION_MAX, rows)
+        world.tell(name, PlacementCame(run_of("c" if name != "c" else "b"), forged))
+    world.pass_time(2.0)
+    assert world.nodes["a"].leads
+    assert world.nodes["a"].machine.region.promise.number > term.number
+    assert all(node.machine.region.tables[KEY].version < VERSION_MAX // 2 for node in world.nodes.values())
+    world.show("c", {"c": MemberStatus.leaving})
+    world.show("a", {"c": MemberStatus.leaving})
+    world.show("b", {"c": MemberStatus.leaving})
+    world.pass_time(3.0)
+    assert not world.nodes["c"].open

@@ -11,8 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from casty.config.validation import NAME_LENGTH_MAX, check_callable
 from casty.errors import ConfigError
+from casty.protocol.messages.shard_bounds import NUM_SHARDS_MAX
 from casty.protocol.sharding.allocation import Allocation
-from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX, check_entity_id
+from casty.protocol.sharding.shard_hash import check_entity_id
 from casty.refs import EntityKey
 from casty.runtime.behavior.behavior import Behavior, Composed, setup
 from casty.runtime.system.context import ActorContext

@@ -18,6 +18,7 @@ from typing import assert_never, cast
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Rng, Send, StartTimer, TimerFired
+from casty.protocol.messages.shard_bounds import check_numbers, highest_number
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -106,7 +107,9 @@ class ShardPlacement:
             case MembersSeen(state):
                 self.coordinator.writer.look_again()
                 self.region.heard(state.terms_given)
-                return self.coordinator.welcome(self.view.see(state))
+                newcomers = self.view.see(state)
+                self.coordinator.forget(now)
+                return self.coordinator.welcome(newcomers)
             case ServesUntil(until):
                 self.region.serves_until = until
             case WorkIsFree(node, at):
@@ -136,6 +139,8 @@ class ShardPlacement:
         return ()
 
     def _hear(self, sender: UniqueAddress, message: PlacementMessage, now: float) -> Sequence[PlacementEffect]:
+        if sender != self.self_node:
+            check_numbers(message, highest_number(self.view.terms_given, self.view.up_numbers_given))
         match message:
             case Enlist():
                 self.coordinator.asked(sender, message)
@@ -146,7 +151,10 @@ class ShardPlacement:
             case TermRefused():
                 return self.coordinator.refused(message, now)
             case TableSlice():
-                return self.region.take(sender, message)
+                taken = self.region.take(sender, message)
+                if taken:
+                    self.coordinator.compare(message.key)
+                return taken
             case TableDigest():
                 return self.region.answer(sender, message)
             case TablePlaces():

@@ -38,16 +38,18 @@ class PlacementView:
     unreachable: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     terms_given: int = field(init=False, default=0)
     """Highest number of a term by the membership: a node knows all given before it is up."""
+    up_numbers_given: int = field(init=False, default=0)
+    """Highest up number by the membership."""
     all_placing: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     """Members taking part, in any status."""
     heard: tuple[UniqueAddress, ...] = field(init=False, default=())
     """Members taking part and heard, without this node, in their order."""
     older: tuple[Member, ...] = field(init=False, default=())
     """Members taking part and older than this node."""
-    ever_older: frozenset[UniqueAddress] = field(init=False, default=frozenset())
-    """Removed members once older than this node."""
     drained: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     """Runs to be given no shard, and to hand over theirs, while they stay."""
+    tombstones: Collection[UniqueAddress] = field(init=False, default=frozenset())
+    """Removed runs as the membership remembers them."""
     _removed: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
     """Removed runs of any age, and when their work is free."""
     _serving: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
@@ -64,6 +66,7 @@ class PlacementView:
         self.own = state.members.get(self.self_node)
         self._past |= {run: member for run, member in before.items() if run not in state.members}
         self.unreachable, self.terms_given = state.unreachable, state.terms_given
+        self.up_numbers_given, self.tombstones = state.up_numbers_given, state.tombstones.keys()
         gone = (before.keys() - state.members.keys()) | state.tombstones.keys()
         for run in gone - self._removed.keys():
             self._removed[run] = self._free_at.pop(run, -math.inf)
@@ -80,7 +83,6 @@ class PlacementView:
         if own is not None:
             age = by_age(own)
             self.older = tuple(member for member in others if by_age(member) < age)
-            self.ever_older = frozenset(run for run, member in self._past.items() if by_age(member) < age)
 
     def is_as_in(self, state: Gossip) -> bool:
         """Whether a state says nothing new to placement."""
@@ -93,6 +95,29 @@ class PlacementView:
             self._removed[run] = self._serving[run] = at
         else:
             self._free_at[run] = at
+
+    def forget(self, kept: Collection[UniqueAddress], now: float) -> None:
+        """Forget removed runs with free work, beyond those kept, once the membership has forgotten them.
+
+        Rules ask about a run as long as it may serve, a row or an answer names it, or its tombstone tells of it. No
+        word of a removed run is taken.
+        """
+        gone = self._removed.keys() - self.tombstones - set(kept)
+        for run in [run for run in gone if self._removed[run] <= now]:
+            del self._removed[run]
+            self._past.pop(run, None)
+
+    @property
+    def remembers_more(self) -> bool:
+        """Whether some removed runs are remembered here alone."""
+        return len(self._removed) > len(self.tombstones)
+
+    def older_serve_still(self, now: float) -> bool:
+        """Whether a removed run once older than this node may serve."""
+        own, still = self.own, self.serves_still(now)
+        if own is None:
+            return bool(still)
+        return any(run in self._past and by_age(self._past[run]) < by_age(own) for run in still)
 
     @property
     def is_up(self) -> bool:

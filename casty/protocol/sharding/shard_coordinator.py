@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, Send
-from casty.protocol.messages.shard_rows import NO_TERM, Term
+from casty.protocol.messages.shard_bounds import NUMBERS_PER_AGE
+from casty.protocol.messages.shard_rows import NO_TERM, NUMBER_MAX, Term
 from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TermRefused, Yielded
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import (
@@ -36,9 +37,8 @@ from casty.protocol.sharding.placement_events import (
 from casty.protocol.sharding.shard_region import ShardRegion
 from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
 from casty.protocol.sharding.slice_parts import whole_answer
+from casty.protocol.state.member import Member
 
-NUMBERS_PER_AGE = 256
-"""Lowest number of a term, for each up_number: a younger coordinator's are higher, whatever it has heard."""
 AGAIN_AFTER = 0.2
 """Seconds between the beginnings of two terms of one run."""
 BLOCKED_AFTER = 5.0
@@ -128,6 +128,16 @@ class ShardCoordinator:
             self._retired[sender] = word.term
             self.region.heard(word.term.number)
 
+    def forget(self, now: float) -> None:
+        """Forget the words of removed runs, and the runs themselves as far as no rule asks about them."""
+        members = self.view.members
+        for words in (self._enlists, self._retired):
+            for run in [run for run in words if run not in members]:
+                del words[run]
+        if self.view.remembers_more:
+            asked = self.phase.asked if isinstance(self.phase, Enlisting) else frozenset[UniqueAddress]()
+            self.view.forget(self.region.named | asked, now)
+
     def opened(self, sender: UniqueAddress, word: Opened, now: float) -> None:
         """Take the word of an owner, while this run may write."""
         if self._may_write(now):
@@ -137,6 +147,12 @@ class ShardCoordinator:
         """Take the word of an owner, while this run may write."""
         if self._may_write(now):
             self.writer.yielded(sender, word, now)
+
+    def compare(self, key: str) -> None:
+        """Begin again where a table of this term is ahead of the one written here: the next version would be old."""
+        phase, table, draft = self.phase, self.region.tables.get(key), self.writer.tables.get(key)
+        if isinstance(phase, Leading) and table is not None and draft is not None and table.order > draft.order:
+            self.phase = Idle()
 
     def even_out(self, key: str, now: float) -> None:
         """Balance a key now, and beyond what is left uneven else, while this run may write."""
@@ -218,12 +234,14 @@ class ShardCoordinator:
         own = self.view.own
         if own is None or not self.view.is_up or not self.view.places(own) or now < self._began_at + AGAIN_AFTER:
             return False
-        return self.view.ever_older.isdisjoint(self.view.serves_still(now))
+        if self._next_number(own) > NUMBER_MAX:
+            return False  # an epoch of it would not fit into 63 bits; at a term a second that takes 68 years
+        return not self.view.older_serve_still(now)
 
     def _begin(self, now: float) -> list[PlacementEffect]:
         own = self.view.own
         assert own is not None
-        number = max(self.region.highest + 1, NUMBERS_PER_AGE * own.up_number)
+        number = self._next_number(own)
         self._last = term = Term(number, own.incarnation)
         self._began_at = now
         answer = self.region.enlist(Enlist(term))
@@ -232,6 +250,9 @@ class ShardCoordinator:
         for part in answer:
             self.enlisted(own.unique, part)
         return [TermBegun(number), *(Send(run, Enlist(term)) for run in self.view.heard)]
+
+    def _next_number(self, own: Member) -> int:
+        return max(self.region.highest + 1, NUMBERS_PER_AGE * own.up_number)
 
     def _waiting(self, phase: Enlisting, now: float) -> set[UniqueAddress]:
         return {run for run in phase.asked if run not in phase.answers and not self.view.is_gone(run, now)}

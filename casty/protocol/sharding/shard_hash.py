@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from casty.protocol.messages.shard_bounds import NUM_SHARDS_MAX
+
 ENTITY_ID_LENGTH_MAX = 255
-NUM_SHARDS_MAX = 16_384
 
 
 def check_entity_id(entity_id: object) -> str:

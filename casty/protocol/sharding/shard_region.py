@@ -22,6 +22,7 @@ from hashlib import blake2b
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, Send
+from casty.protocol.messages.shard_bounds import KEYS_MAX
 from casty.protocol.messages.shard_rows import NO_TERM, NUMBER_MAX, Moving, Opening, Owned, Row, Term
 from casty.protocol.messages.sharding import (
     Enlist,
@@ -47,7 +48,7 @@ from casty.protocol.sharding.placement_events import (
     Slot,
 )
 from casty.protocol.sharding.shard_table import Shards, ShardTable
-from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, cut_answer, places_of
+from casty.protocol.sharding.slice_parts import SliceParts, cut_answer, places_of
 
 FLUSH_TIMEOUT = 2.0
 """Seconds for the markers of a move."""
@@ -119,8 +120,7 @@ class ShardRegion:
         self._promise(request.term)
         self.heard(request.term.number)
         held = tuple(HeldShard(key, shard, one.epoch, one.move) for (key, shard), one in sorted(self.held.items()))
-        named = frozenset[UniqueAddress]().union(*(table.named for table in self.tables.values()))
-        self._answer = cut_answer(Enlisted(request.term, held, self.known, tuple(sorted(named))))
+        self._answer = cut_answer(Enlisted(request.term, held, self.known, tuple(sorted(self.named))))
         return self._answer
 
     def _promise(self, term: Term) -> None:
@@ -134,8 +134,13 @@ class ShardRegion:
 
     def heard(self, number: int) -> None:
         """Take note of a number: no later term is to have it again."""
-        if number < NUMBER_MAX:
+        if number <= NUMBER_MAX:
             self.highest = max(self.highest, number)
+
+    @property
+    def named(self) -> frozenset[UniqueAddress]:
+        """Runs with a row in any table taken here."""
+        return frozenset[UniqueAddress]().union(*(table.named for table in self.tables.values()))
 
     @property
     def known(self) -> tuple[KnownTable, ...]:
@@ -195,10 +200,18 @@ class ShardRegion:
             if is_told and _lacks(theirs.get(key), table):
                 effects.extend(Send(sender, part) for part in table.slices_after(theirs.get(key)))
         if places.asks:
-            tables = [self.tables.get(known.key, ShardTable(known.key, known.num_shards)) for known in places.tables]
-            behind = tuple(table.known for table in tables if table.is_behind(theirs[table.key]))
+            behind = tuple(self._place(known) for known in places.tables if self._is_behind(known))
             effects.extend([Send(sender, TablePlaces(behind, asks=False))] if behind else [])
         return effects
+
+    def _is_behind(self, other: KnownTable) -> bool:
+        table = self.tables.get(other.key)
+        return table is None or table.is_behind(other)
+
+    def _place(self, other: KnownTable) -> KnownTable:
+        """Return the place of the table here with the key of another one."""
+        table = self.tables.get(other.key)
+        return KnownTable(other.key, other.num_shards, NO_TERM, 0) if table is None else table.known
 
     @property
     def digest(self) -> TableDigest:
@@ -209,6 +222,9 @@ class ShardRegion:
 
     def marked(self, sender: UniqueAddress, marker: Marker) -> None:
         """Take note of the end of a sender's messages for a shard in a move."""
+        table = self.tables.get(marker.key)
+        if table is None or not 0 <= marker.shard < table.num_shards:
+            return  # the owner of a shard has its table, and who is asked for a marker sends it again
         if len(self._markers) < EARLY_MARKERS_MAX:
             self._markers.setdefault((marker.key, marker.shard, marker.move), set()).add(sender)
             if (marker.key, marker.shard) in self._flushing:

@@ -17,7 +17,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
-from casty.protocol.messages.shard_rows import NO_TERM, Moving, Opening, Owned, Row, Term, stamp
+from casty.protocol.messages.shard_bounds import KEYS_MAX, is_held_before
+from casty.protocol.messages.shard_rows import NO_TERM, VERSION_MAX, Moving, Opening, Owned, Row, Term, stamp
 from casty.protocol.messages.sharding import Enlisted, HeldShard, Opened, TableSlice, Yielded
 from casty.protocol.sharding.allocation import LEAST_SHARDS, MOVES_MAX, Allocation, LeastShards
 from casty.protocol.sharding.members import PlacementView
@@ -88,17 +89,20 @@ class ShardRowsWriter:
                 places[known.key] = max(place, places.get(known.key, place))
         reports: dict[Slot, list[tuple[UniqueAddress, HeldShard]]] = {}
         for run in sorted(answers):
-            for held in answers[run].held:
+            for held in (one for one in answers[run].held if is_held_before(one, term)):
                 reports.setdefault((held.key, held.shard), []).append((run, held))
+        held_keys = {key for key, _ in reports}
+        for key in sorted(places.keys() - held_keys)[max(0, KEYS_MAX - len(held_keys)) :]:
+            del places[key]  # no node takes so many, and nobody holds a shard of these
         rows: dict[str, dict[int, Row]] = {}
         for (key, shard), found in reports.items():
-            if key in places:
-                closes = stamp(term, places[key][1] + 1) if len(found) > 1 else None
+            if key in places and 0 <= shard < places[key][2]:
+                closes = stamp(term, _first_version(places[key][1])) if len(found) > 1 else None
                 rows.setdefault(key, {})[shard] = _reported(*found[0], closes)
             if len(found) > 1:
                 self._more[key, shard] = found[1:]
         self.tables = {
-            key: ShardTableDraft(key, num_shards, term, version + 1, rows.get(key, {}))
+            key: ShardTableDraft(key, num_shards, term, _first_version(version), rows.get(key, {}))
             for key, (_, version, num_shards) in sorted(places.items())
         }
         self._unplaced = {key: at for key, at in self._unplaced.items() if key not in self.tables}
@@ -289,6 +293,11 @@ class ShardRowsWriter:
         retries = [at for refusals in self._refusals.values() for _, at in refusals.values()]
         times = [*self._unplaced.values(), *retries, self._balanced_at + REBALANCE_EVERY]
         return min((at for at in times if at > now), default=math.inf)
+
+
+def _first_version(highest: int) -> int:
+    """Return the first version of a term: the next one, or 1 near the end; the term puts it above all others."""
+    return highest + 1 if highest <= VERSION_MAX // 2 else 1
 
 
 def _owned(table: ShardTableDraft, shards: Shards) -> list[int]:

@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from casty.protocol.messages.shard_rows import NUMBER_MAX, VERSION_MAX, Row, Term
+from casty.protocol.messages.shard_bounds import KEYS_MAX, is_sound
+from casty.protocol.messages.shard_rows import Row, Term
 from casty.protocol.messages.sharding import Enlisted, HeldShard, KnownTable, TablePlaces, TableSlice
-from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX
 from casty.protocol.state.paging import NUMBER_BYTES, Room, Weight, room_after, text_bytes
 
-KEYS_MAX = 1_024
-"""Tables at a node, and keys with an unfinished slice; news of further ones is dropped."""
 ANSWER_PARTS_MAX = 4_096
 PLACES_MAX = 32
 """Places of tables in one message: with keys of 255 characters of four bytes each they fit into a control message
@@ -70,13 +68,6 @@ class SliceParts:
         known = self.unfinished.get(key)
         if known is not None and known.place[:2] <= order:
             del self.unfinished[key]
-
-
-def is_sound(news: TableSlice) -> bool:
-    """Whether a slice keeps the bounds of a table: no coordinator has made any other."""
-    numbers = 0 <= news.term.number <= NUMBER_MAX and 0 <= news.after < news.upto <= VERSION_MAX
-    parts = 0 <= news.part < news.parts <= news.num_shards and 1 <= news.num_shards <= NUM_SHARDS_MAX
-    return numbers and parts and all(0 <= shard < news.num_shards for shard, _ in news.rows)
 
 
 def cut_answer(answer: Enlisted) -> tuple[Enlisted, ...]:

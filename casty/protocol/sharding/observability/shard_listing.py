@@ -15,8 +15,9 @@ from struct import Struct
 from typing import Final, Literal, TypeAlias
 
 from casty.address import NodeAddress
+from casty.protocol.messages.shard_bounds import NUM_SHARDS_MAX
 from casty.protocol.messages.shard_rows import VERSION_BITS, Moving, Opening, Owned, Row
-from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX, check_entity_id, number_of
+from casty.protocol.sharding.shard_hash import check_entity_id, number_of
 from casty.protocol.sharding.shard_table import ShardTable
 from casty.schema.names import message
 

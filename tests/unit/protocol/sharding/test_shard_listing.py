@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from casty.protocol.messages.shard_bounds import NUM_SHARDS_MAX
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Term
 from casty.protocol.sharding.observability.shard_listing import (
     ROW_BYTES,
@@ -14,7 +15,7 @@ from casty.protocol.sharding.observability.shard_listing import (
     listing_of,
     report_shards,
 )
-from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX, shard_of
+from casty.protocol.sharding.shard_hash import shard_of
 from casty.protocol.sharding.shard_table import ShardTable
 from casty.testing.samples import address, run_of
 

@@ -6,12 +6,12 @@ from collections import deque
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.effects import Send
+from casty.protocol.messages.shard_bounds import KEYS_MAX
 from casty.protocol.messages.shard_rows import Owned, Term
 from casty.protocol.messages.sharding import TableDigest, TablePlaces, TableSlice
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.shard_region import ShardRegion
 from casty.protocol.sharding.shard_table import ShardTable
-from casty.protocol.sharding.slice_parts import KEYS_MAX
 
 A, B = (UniqueAddress(NodeAddress(name, 1), number) for number, name in enumerate("ab", 1))
 TERM = Term(300, 1)

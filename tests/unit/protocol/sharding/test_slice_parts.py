@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.messages.shard_bounds import KEYS_MAX
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
 from casty.protocol.messages.sharding import Enlisted, HeldShard, TablePlaces, TableSlice
 from casty.protocol.sharding.shard_table import ShardTable, row_weight
-from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, cut_answer, places_of, whole_answer
+from casty.protocol.sharding.slice_parts import SliceParts, cut_answer, places_of, whole_answer
 from casty.protocol.state.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
 
 RUNS = [UniqueAddress(NodeAddress("n" * 250 + str(number), 2_551), number) for number in range(5)]
