@@ -15,11 +15,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Never
 
 import trio
-from entity_work import EntityWork  # lie beside this program
+from entity_work import EntityWork, Load  # lie beside this program
 from exclusive_work import ExclusiveWork
 
 import casty
@@ -47,6 +47,7 @@ from casty.transport.network.tcp import TcpListener
 
 ASK_PAUSE = 0.01
 """Seconds between two asks of the monitor."""
+LOAD = [field.name for field in fields(Load)]
 
 
 def emit(event: str, **fields: object) -> None:
@@ -244,13 +245,18 @@ class Node:
             case "unmonitor":
                 self.monitoring.cancel()
             case "call":
-                return await self.entities.call(
-                    int(command["keys"]), float(command["pause"]), float(command.get("seconds", 0.0))
-                )
+                return await self.entities.call(Load(**{name: command[name] for name in LOAD if name in command}))
             case "uncall":
                 self.entities.stop_calling()
             case "touch":
-                return await self.entities.touch(int(command["ids"]), int(command["callers"]))
+                return await self.entities.touch(
+                    int(command["ids"]), int(command["callers"]), int(command.get("first", 1))
+                )
+            case "shards":
+                return await self.entities.shards()
+            case "shutdown":
+                await self.system.cluster.shutdown()
+                self.leaving.set()
             case "statistics":
                 return self._statistics()
             case "leave":
