@@ -214,7 +214,7 @@ class Senders:
         node = self.nodes.pop(name, None)
         if node is not None:
             held = [one.message.message for waiting in node.routes.held.values() for one in waiting]
-            came = [one.message for cell in node.entities.cells.values() for one in cell.waiting]
+            came = [one.message for cell in node.entities.cells.values() for one in cell.waiting or ()]
             taken = [one.message for activation in node.running.values() for one in activation.mailbox]
             for told in (*held, *came, *taken):
                 self._fate(cast(Told, told), "unknown")
@@ -246,7 +246,7 @@ class Senders:
             raise InvariantBroken("nothing is held for a shard that has an owner", name)
         waiting = 0
         for cell in table.cells.values():
-            waiting += len(cell.waiting)
+            waiting += len(cell.waiting or ())
         if table.waiting != waiting:
             raise InvariantBroken("what waits is counted", name)
 

@@ -241,8 +241,8 @@ BUGS = [
     Planted(
         "what an entity has left comes behind what came later",
         E,
-        "cell.waiting.extendleft(reversed(event.left))",
-        "cell.waiting.extend(event.left)",
+        "deque([*event.left, *(cell.waiting or ())])",
+        "deque([*(cell.waiting or ()), *event.left])",
         is_calm=True,
     ),
     Planted(

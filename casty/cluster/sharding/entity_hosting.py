@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Never, Protocol, assert_never, cast
 from urllib.parse import quote
@@ -40,7 +40,7 @@ from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
-from casty.runtime.behavior.interception import HandlerGuard
+from casty.runtime.behavior.interception import HandlerGuard, InterceptedHandler
 from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
@@ -77,45 +77,72 @@ class LeaseGuard(HandlerGuard):
         now: Clock. Until the time of the last look at the lease is over, it is all that is read.
     """
 
-    __slots__ = ("_now", "_serving")
+    __slots__ = ("_serving", "now", "serves_at")
 
     def __init__(self, serving: ServingLease, now: Callable[[], float]) -> None:
         self._serving = serving
-        self._now = now
+        self.now = now
+        self.serves_at = serving.serves_at
 
     async def __call__(self, ctx: object, message: object, target: ReceiveTarget[object]) -> Behavior[object]:
         """Pass a message on once this node serves."""
         await self._serving.wait_serving()
         return await target(message)
 
-    def before(self, handler: forms.Handler) -> forms.Handler:
+    def before(self, handler: forms.Handler) -> InterceptedHandler:
         """Return a handler for messages to be passed on once this node serves."""
-        serves_at, now = self._serving.serves_at, self._now
+        return GuardedHandler(self, handler)
 
-        def guarded(ctx: object, message: object) -> Awaitable[Behavior[Never]]:
-            if serves_at(now()):
-                return handler(ctx, message)
-            return self._wait(handler, ctx, message)
-
-        return guarded
-
-    async def _wait(self, handler: forms.Handler, ctx: object, message: object) -> Behavior[Never]:
+    async def wait(self, handler: forms.Handler, ctx: object, message: object) -> Behavior[Never]:
+        """Pass a message on to a handler once this node serves."""
         await self._serving.wait_serving()
         return await handler(ctx, message)
+
+
+class GuardedHandler(InterceptedHandler):
+    """A handler behind the guard alone: no function of its own for each entity, which were 400 bytes."""
+
+    __slots__ = ("_guard", "_now", "_serves_at")
+
+    def __init__(self, guard: LeaseGuard, handler: forms.Handler) -> None:
+        super().__init__(handler, handler)
+        self._guard = guard
+        self._now = guard.now
+        self._serves_at = guard.serves_at
+
+    def __call__(self, ctx: object, message: object) -> Awaitable[Behavior[Never]]:
+        if self._serves_at(self._now()):
+            return self.bare(ctx, message)
+        return self._guard.wait(self.bare, ctx, message)
 
 
 class EntityContext(ActorContext[Any]):
     """Context of an entity: its own ref is that of the entity, and outlives the actor."""
 
-    __slots__ = ("_entity",)
+    __slots__ = ("_activation", "_entity")
 
-    def __init__(self, cell: Cell, entity: RoutedEntityRef[Any]) -> None:
+    def __init__(self, cell: Cell, activation: _Activation) -> None:
         super().__init__(cell)
-        self._entity = entity
+        self._activation = activation
+        self._entity: RoutedEntityRef[Any] | None = None
+        """Its ref, made for the first who wants it."""
 
     @property
     def self(self) -> ActorRef[Any]:
+        if self._entity is None:
+            self._entity = self._activation.hosting.ref(self._activation.entity_id)
         return self._entity
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EntityBehavior(forms.Composed[Any]):
+    """Behaviour of an entity: that of the kind's factory, behind the guard."""
+
+    hosting: EntityHosting
+    entity_id: str
+
+    def compose(self) -> Behavior[Any]:
+        return self.hosting.make(self.entity_id)
 
 
 @dataclass(slots=True, eq=False)
@@ -126,15 +153,15 @@ class _Activation:
     shard: int
     epoch: int
     cell: Cell | None = None
-    left: list[EntityMessage] = field(default_factory=list[EntityMessage])
+    left: tuple[EntityMessage, ...] = ()
 
     def inherit(self, messages: list[object]) -> None:
         """Take the messages left at the end of the actor."""
         waiting = [one for one in messages if one is not PILL]
-        self.left += [EntityMessage(self.entity_id, self.shard, self.epoch, one) for one in waiting]
+        self.left += tuple(EntityMessage(self.entity_id, self.shard, self.epoch, one) for one in waiting)
 
     def signal(self, signal: object) -> None:
-        """Take the end of the actor, as its watcher."""
+        """Take the end of the actor."""
         if isinstance(signal, Terminated):
             self.hosting.ended(self, has_failed=signal.cause is not None)
 
@@ -207,9 +234,17 @@ class EntityHosting:
         self._end_timer()
         self._owner.active.clear()
         for cell in list(self.table.cells.values()):
-            for message in cell.waiting:
+            waiting, cell.waiting = cell.waiting or (), None
+            for message in waiting:
                 self._refuse(message, RefusalReason.moved)
-            cell.waiting.clear()
+
+    def make(self, entity_id: str) -> Behavior[Any]:
+        """Make the behaviour of an entity."""
+        return forms.Intercepted(self._factory(entity_id), cast("forms.Interceptor", self._guard))
+
+    def ref(self, entity_id: str) -> RoutedEntityRef[Any]:
+        """Return the ref of an entity."""
+        return self._owner.ref(entity_id)
 
     def ended(self, activation: _Activation, *, has_failed: bool) -> None:
         """Take the end of an actor."""
@@ -219,8 +254,7 @@ class EntityHosting:
             for message in activation.left:
                 self._refuse(message, RefusalReason.moved)
             return
-        left = tuple(activation.left)
-        self.take(EntityEnded(activation.entity_id, activation.number, has_failed, left))
+        self.take(EntityEnded(activation.entity_id, activation.number, has_failed, activation.left))
 
     def _perform(self, effects: Sequence[EntityEffect]) -> None:
         for effect in effects:
@@ -256,21 +290,20 @@ class EntityHosting:
     def _start(self, order: StartEntity) -> None:
         entity_id = order.entity_id
         one = _Activation(self, entity_id, order.activation, self.table.cells[entity_id].shard, order.epoch)
-        ref, name = self._owner.ref(entity_id), quote(entity_id, safe=SAFE)
+        name = quote(entity_id, safe=SAFE)
         try:
-            one.cell = cell = spawn_cell(
+            one.cell = spawn_cell(
                 self._region.own_family(),
-                self._behavior(entity_id),
+                EntityBehavior(self, entity_id),
                 name,
                 self._kernel.config.mailbox_for(f"{self._region.path}/{name}"),
-                ActorParts(lambda cell: EntityContext(cell, ref), one.inherit),
+                ActorParts(lambda cell: EntityContext(cell, one), one),
                 internal=True,
             )
         except ActorStoppedError:  # the actor that hosts the kind is stopping
             self.end()
             return
         self._active[one.number] = one
-        cell.add_watcher(self._kernel.next_uid(), one)
         self.take(EntityStarted(entity_id, order.activation))
 
     def _activate(self, started: EntityStarted) -> None:
@@ -285,12 +318,6 @@ class EntityHosting:
         """Let no message go straight to an ending entity."""
         self._owner.active.pop(entity_id.encode(), None)
 
-    def _behavior(self, entity_id: str) -> Behavior[Any]:
-        async def make(ctx: object) -> Behavior[Any]:
-            return self._factory(entity_id)
-
-        return forms.Intercepted(forms.setup(make), cast("forms.Interceptor", self._guard))
-
     def _deliver(self, one: _Activation | None, message: EntityMessage | PoisonPill) -> None:
         """Put a message into the mailbox of an entity; one that came too late for it starts the entity again."""
         if one is None or one.cell is None:
@@ -299,7 +326,7 @@ class EntityHosting:
         is_taken = ref.deliver_request(content) if isinstance(content, Request) else ref.deliver(content)
         if is_taken is not True and isinstance(message, EntityMessage):
             if is_taken is False:
-                one.left.append(message)
+                one.left += (message,)
             else:
                 self._refuse(message, RefusalReason.full)
 

@@ -17,7 +17,7 @@ import trio
 from casty.errors import RestartRequested
 from casty.protocol.actor.supervision import Directive, RestartBudget
 from casty.refs import ServiceKey
-from casty.runtime.actor.actor_ports import ActorKernel
+from casty.runtime.actor.actor_ports import ActorKernel, Heir
 from casty.runtime.actor.actor_timers import ActorTimer, ActorTimers
 from casty.runtime.actor.children import Children
 from casty.runtime.actor.life import FailureDecision, Life
@@ -59,8 +59,8 @@ class Cell:
     kernel: ActorKernel
     uid: int
     make_context: InitVar[Callable[[Cell], object]]
-    heir: Callable[[list[object]], None] | None = None
-    """Taker of the messages left at the end, in place of dead letters."""
+    heir: Heir | None = None
+    """Taker of the messages left at the end, in place of dead letters, and the first to be told of it."""
     ref: LocalRef[object] = field(init=False)
     context: object = field(init=False)
     """Context for the behaviour's functions."""
@@ -480,6 +480,6 @@ class Cell:
         """Let go of everything, because refs keep the cell of an ended actor."""
         self.behavior = STOPPED
         self.life = ENDED
-        self.control = self.task = self.watchers = self.timers = self.watches = None
+        self.heir = self.control = self.task = self.watchers = self.timers = self.watches = None
         self.failure = self.escalated = self.budget = None
         self.kill_scope = self.cleanup_scope = self.pause_scope = None

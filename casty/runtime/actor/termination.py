@@ -148,7 +148,7 @@ async def _finish_others(cell: Cell, waiting: list[object]) -> None:
 
 def _make_dead_letters(cell: Cell, messages: list[object]) -> None:
     if cell.heir is not None:
-        cell.heir(messages)
+        cell.heir.inherit(messages)
         return
     for message in messages:
         cell.kernel.dead_letter(message, cell.ref, ACTOR_STOPPED)
@@ -172,7 +172,8 @@ def _end(cell: Cell) -> None:
         if cell.started and kernel.event_stream.wants(ActorStopped):
             kernel.event_stream.publish(ActorStopped(cell.ref))
     finally:  # an adapter that hears of it may raise SystemExit, and so may the parent's strategy
-        for watcher in list((cell.watchers or {}).values()):
+        watchers = list((cell.watchers or {}).values())
+        for watcher in watchers if cell.heir is None else [cell.heir, *watchers]:
             watcher.signal(Terminated(cell.ref, cell.failure))
         if cell.waiters is not None:
             cell.waiters.set()

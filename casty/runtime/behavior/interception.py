@@ -46,19 +46,21 @@ class HandlerGuard(ABC):
         """Pass a message on, as every interceptor."""
 
     @abstractmethod
-    def before(self, handler: forms.Handler) -> forms.Handler:
+    def before(self, handler: forms.Handler) -> InterceptedHandler:
         """Return a handler that passes messages on to the given one."""
 
 
 def intercept_handler(handler: forms.Handler, interceptors: Sequence[forms.Interceptor], ctx: object) -> forms.Handler:
     """Return a handler to ask ``interceptors``, outermost first, and then the given one."""
-    intercepted = handler
+    intercepted: forms.Handler = handler
     for interceptor in reversed(interceptors):
         if isinstance(interceptor, HandlerGuard):
             intercepted = interceptor.before(intercepted)
             continue
         intercepted = _around(interceptor, cast("ReceiveTarget[object]", partial(intercepted, ctx)))
-    return InterceptedHandler(intercepted, handler) if interceptors else handler
+    if not interceptors or (isinstance(intercepted, InterceptedHandler) and intercepted.bare is handler):
+        return intercepted
+    return InterceptedHandler(intercepted, handler)
 
 
 class InterceptedHandler:

@@ -14,6 +14,7 @@ import trio
 from casty.config import Mailbox
 from casty.errors import ActorStoppedError
 from casty.refs import ActorRef, EntityKey, EntityRef, check_ref
+from casty.runtime.actor.actor_ports import Heir
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.child_end import child_of, stopped
 from casty.runtime.actor.children import Children
@@ -560,8 +561,8 @@ class ActorParts:
     """Parts of an actor that the layers above may choose."""
 
     make_context: Callable[[Cell], object] = ActorContext
-    heir: Callable[[list[object]], None] | None = None
-    """Taker of the messages left at its end; None makes dead letters of them."""
+    heir: Heir | None = None
+    """Taker of the messages left at its end, told of it first; None makes dead letters of them."""
 
 
 def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
