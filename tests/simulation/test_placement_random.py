@@ -9,8 +9,8 @@ from placement_stub import play_calm, play_fate
 
 from casty.testing.simulation import partition_scenario, random_scenario
 
-SEEDS = 400
-"""About 100 s of one processor; `placement_campaign` plays any number of others."""
+SEEDS = 2_000
+"""Four to five minutes of one processor that does nothing else; `placement_campaign` plays any number of others."""
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, len(KINDS)))
