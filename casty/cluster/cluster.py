@@ -533,8 +533,8 @@ class Cluster:
         """Move all shards of a member to others, and give it none, while it stays a member and goes on calling.
 
         Before maintenance, or before a leave that is to be short. It holds until `undrain`, or the end of that run of
-        the node. Shards of kinds hosted by no other node stay where they are. Returns when the member has said that it
-        is drained; its shards move from then on.
+        the node. Shards of kinds hosted by no other node stay where they are, and where all hosts are drained, all get
+        shards. Returns when the member has said that it is drained; its shards move from then on.
 
         Parameters:
             address: Address of a member, this node's own included.

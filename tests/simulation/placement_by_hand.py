@@ -27,6 +27,7 @@ from casty.protocol.sharding.placement_events import (
     HandedOver,
     HostsSeen,
     MembersSeen,
+    NodesDrained,
     OpenShard,
     PlacementCame,
     PlacementEvent,
@@ -79,6 +80,8 @@ class HandNode:
     timers: dict[str, float] = field(default_factory=dict)
     events: list[object] = field(default_factory=list)
     handed_over: bool = False
+    drained: frozenset[UniqueAddress] = frozenset()
+    """Runs that are to have no shards, as it was told."""
     rate: float = 1.0
     """Seconds of its clock for each second of time."""
     offset: float = 0.0
@@ -242,6 +245,13 @@ class ByHand:
 
     def _handle(self, node: HandNode, event: PlacementEvent) -> None:
         name = node.name
+        match event:
+            case MembersSeen(state):
+                self.senders.saw(name, state)
+            case NodesDrained(runs):
+                node.drained = runs
+            case _:
+                pass
         effects = node.machine.handle(event, node.local_now)
         for effect in effects:
             match effect:

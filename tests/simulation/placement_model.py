@@ -34,6 +34,7 @@ from casty.protocol.sharding.placement_events import (
     HandedOver,
     HostsSeen,
     MembersSeen,
+    NodesDrained,
     OpenShard,
     PlacementCame,
     PlacementEffect,
@@ -68,6 +69,10 @@ class Watched(ShardPlacement):
     at: Run | None = field(default=None, kw_only=True)
 
     def handle(self, event: PlacementEvent, now: float) -> Sequence[PlacementEffect]:
+        if self.world is not None and isinstance(event, MembersSeen):
+            self.world.senders.saw(str(self.self_node), event.state)
+        if self.world is not None and self.at is not None and isinstance(event, NodesDrained):
+            self.world.node(self.at).drained = event.runs
         effects = ShardPlacement.handle(self, event, now)
         if self.world is not None and self.at is not None:
             self.world.rules.check(self.world.node(self.at), effects)
@@ -76,13 +81,14 @@ class Watched(ShardPlacement):
         return effects
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelledNode:
     """One run of the model, for the rules."""
 
     cluster: ModelCluster
     of: Run
     machine: ShardPlacement
+    drained: frozenset[UniqueAddress] = frozenset()
 
     @property
     def run(self) -> UniqueAddress:
@@ -129,6 +135,7 @@ class PlacementWorld:
     """Placement on each node of a cluster, and entities. Nodes that offer the service `HOST` host the key."""
 
     chance: random.Random
+    seed: int = 0
     closed: int = 0
     key: str = KEY
     cluster: ModelCluster | None = None
@@ -137,6 +144,8 @@ class PlacementWorld:
 
     def __post_init__(self) -> None:
         self._nodes: dict[UniqueAddress, ModelledNode] = {}
+        self._drains = random.Random(f"{self.seed} drains")
+        self._drained: frozenset[UniqueAddress] = frozenset()
         self._closes_within = self.chance.choice(CLOSES_WITHIN)
         self.rules = PlacementRules(self._nodes.values)
         self.machine = self._machine()
@@ -169,6 +178,7 @@ class PlacementWorld:
     def use(self, cluster: ModelCluster, draws: random.Random) -> None:
         """Let hosts change, and each node tell entities something."""
         self.change_hosts(cluster, draws)
+        self.drain(cluster)
         for run in cluster.living:
             for _ in range(draws.randrange(4)):
                 delay, shard = draws.random(), draws.randrange(SHARDS)
@@ -194,11 +204,23 @@ class PlacementWorld:
             cluster.hand(run, PLACEMENT, RegionEnded(KEY))
             cluster.hand_later(draws.uniform(0.0, 3.0), run, PLACEMENT, RegionStarted(KEY))
 
+    def drain(self, cluster: ModelCluster) -> None:
+        """Drain a node now and then, or undrain one, and let all hear of it after a while."""
+        if cluster.living and self._drains.random() < 0.15:
+            self._drained ^= {self._drains.choice(cluster.living).node}
+            for run in cluster.living:
+                cluster.call_later(self._drains.random(), run, self._tell_drained, run)
+
+    def _tell_drained(self, run: Run) -> None:
+        assert self.cluster is not None
+        self.cluster.hand(run, PLACEMENT, NodesDrained(self._drained))
+
     def _make(self, cluster: ModelCluster, run: Run, rng: Rng) -> ShardPlacement:
         machine = Watched(run.node, rng, world=self, at=run)
         self.cluster = cluster
         self._nodes[run.node] = self.nodes[str(run.node)] = ModelledNode(cluster, run, machine)
         self.names[run.node] = str(run.node)
+        cluster.call_later(self._drains.random(), run, self._tell_drained, run)
         return machine
 
     def _machine(self) -> ModelMachine[Any]:
@@ -281,7 +303,7 @@ class ShardsPlaced(Rule):
 
 def play_placement(scenario: Scenario) -> PlacementWorld:
     """Play a scenario with placement on each node, under all rules of the membership too."""
-    world = PlacementWorld(random.Random(scenario.seed))
+    world = PlacementWorld(random.Random(scenario.seed), scenario.seed)
     play(
         scenario,
         machines=[world.machine],

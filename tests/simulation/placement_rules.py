@@ -43,6 +43,11 @@ class PlacementNode(Protocol):
         ...
 
     @property
+    def drained(self) -> frozenset[UniqueAddress]:
+        """Runs that are to have no shards, as it was told."""
+        ...
+
+    @property
     def serves(self) -> bool:
         """Whether it has the serving lease, by its own clock."""
         ...
@@ -151,16 +156,23 @@ class PlacementRules:
                         self._broken("an owner has its shards open", f"{key} {shard} is no more at {row}")
 
     def settled(self, keys: dict[str, int], announced: Collection[UniqueAddress] | None = None) -> None:
-        """Hold that each shard is open, and that the load is even among the hosts that are ``announced``, or all."""
+        """Hold that each shard is open, and that the load is even among the hosts that are ``announced``, or all.
+
+        Hosts that are drained, as all serving nodes know by now, have none, unless there are no others.
+        """
         serving = [node for node in self.nodes() if node.runs_now and node.machine.view.is_up]
         for key, num_shards in keys.items():
             hosts = [node for node in serving if key in node.machine.region.regions]
             hosts = [node for node in hosts if announced is None or node.run in announced]
-            loads = {node.run: 0 for node in hosts}
+            drained = frozenset[UniqueAddress]().union(*(node.drained for node in serving))
+            takes = [node.run for node in hosts if node.run not in drained] or [node.run for node in hosts]
+            loads = dict.fromkeys(takes, 0)
             for shard in range(num_shards):
                 at = [node for node in serving if (key, shard) in node.machine.region.held]
                 if hosts and len(at) != 1:
                     self._broken("every shard is open", f"{key} {shard} is at {[str(node.run) for node in at]}")
+                if any(node.run in drained for node in at) and not drained.issuperset(takes):
+                    self._broken("a drained node has no shards", f"{key} {shard} is at {at[0].run}")
                 loads.update({node.run: loads[node.run] + 1 for node in at if node.run in loads})
             if loads and max(loads.values()) - min(loads.values()) > max(1, max(loads.values()) // 10):
                 self._broken("the load is even", f"{key}: {sorted(loads.values())}")
@@ -228,10 +240,19 @@ class PlacementRules:
             for shard, row in table.rows.items():
                 old = rows.get(shard)
                 if isinstance(row, Moving) and isinstance(old, Owned):
-                    if not view.is_leaving(row.owner) and not view.is_calm:
+                    if not view.is_leaving(row.owner) and row.owner not in node.drained and not view.is_calm:
                         self._broken("moves begin in calm times", f"{key} {shard}: {row}")
                 if isinstance(row, Opening) and old != row and not view.may_open(row.owner):
                     self._broken("no shard is given to who cannot open it", f"{key} {shard}: {row}")
+                if isinstance(row, Opening) and old != row and self._stands_back(node, key, row.owner):
+                    self._broken("no shard is given to a drained node while another can take it", f"{key}: {row}")
+
+    def _stands_back(self, node: PlacementNode, key: str, run: UniqueAddress) -> bool:
+        """Whether a run is drained, and another host is not and is up and reachable, as a coordinator knows them."""
+        hosts, view = node.machine.coordinator.writer.hosts.get(key), node.machine.view
+        others = () if hosts is None else set(hosts.runs) - node.drained - view.unreachable
+        are_up = any(other in view.members and view.members[other].status is MemberStatus.up for other in others)
+        return run in node.drained and are_up
 
     def _broken(self, rule: str, text: str) -> None:
         raise InvariantBroken(rule, text)

@@ -4,7 +4,7 @@ Owns what stands for links and actors: messages and markers of two nodes keep th
 lost only as it breaks; an entity starts, handles one message after another, ends, fails. What is held back, refused and
 started is up to the machines (`ShardRoutes`, `EntityTable`). It holds these rules: of each sender the numbers handled
 by an entity grow; a message has one fate; activations of an entity never overlap, and each begins with everything that
-was acknowledged before.
+was acknowledged before. Nothing is sent to an owner out of reach, or waits for one in reach.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Protocol, cast
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
+from casty.protocol.messages.shard_rows import Owned
 from casty.protocol.messages.sharding import Marker
 from casty.protocol.sharding.entity_events import (
     CancelEntity,
@@ -45,12 +46,14 @@ from casty.protocol.sharding.placement_events import (
 from casty.protocol.sharding.shard_routes import (
     CHECK_EVERY,
     DropMessage,
+    OwnersInReach,
     RoutedMessage,
     RouteEvent,
     RouteLimits,
     SendToOwner,
     ShardRoutes,
 )
+from casty.protocol.state.membership_state import Gossip
 from casty.testing.simulation import InvariantBroken
 
 ENTITIES_OF_A_SHARD = 2
@@ -164,6 +167,10 @@ class Senders:
     journal: dict[str, list[Told]] = field(default_factory=dict)
     """What was acknowledged, by entity."""
     nodes: dict[str, EntityNode] = field(default_factory=dict)
+    reach: dict[str, frozenset[UniqueAddress]] = field(default_factory=dict)
+    """Runs in reach of each node, as it was told."""
+    _owners: dict[str, dict[int, UniqueAddress]] = field(default_factory=dict)
+    """Owner of each shard that has one, by the table of each node."""
     _epochs: dict[str, int] = field(default_factory=dict)
     """Newest epoch under which an entity was started."""
     _latest: dict[str, Activation] = field(default_factory=dict)
@@ -197,7 +204,22 @@ class Senders:
 
     def changed(self, name: str, change: ShardTableChanged) -> None:
         """Let a node take a table."""
+        owners, changed = self._owners.setdefault(name, {}), change.changed
+        if changed is None:
+            owners.clear()
+        for shard, row in (change.table.rows if changed is None else changed).items():
+            if isinstance(row, Owned):
+                owners[shard] = row.owner
+            else:
+                owners.pop(shard, None)
         self._route(name, change)
+
+    def saw(self, name: str, state: Gossip) -> None:
+        """Let a node know whom its messages reach, by the membership that it sees."""
+        runs = frozenset(state.members.keys() - state.down - state.lost_to(self.world.nodes[name].run))
+        if runs != self.reach.get(name):
+            self.reach[name] = runs
+            self._route(name, OwnersInReach(runs))
 
     def mark(self, sender: str, effect: SendMarker) -> None:
         """Send a marker behind all messages to that owner."""
@@ -242,8 +264,10 @@ class Senders:
         routes, table = node.routes, node.entities
         if routes.held_count > routes.limits.held_max or table.waiting > 2 * table.limits.waiting_max:
             raise InvariantBroken("buffers keep their bounds", f"{name}: {routes.held_count}, {table.waiting}")
-        if not routes.held.keys().isdisjoint(routes.routes):
-            raise InvariantBroken("nothing is held for a shard that has an owner", name)
+        if routes.held:
+            owners, reach = self._owners.get(name, {}), self.reach.get(name)
+            if any(shard in owners and (reach is None or owners[shard] in reach) for shard in routes.held):
+                raise InvariantBroken("nothing is held for a shard that has an owner in reach", name)
         waiting = 0
         for cell in table.cells.values():
             waiting += len(cell.waiting or ())
@@ -306,6 +330,8 @@ class Senders:
     def _post(self, sender: str, to: str, epoch: int, message: RoutedMessage) -> None:
         told = cast(Told, message.message)
         came = EntityMessage(told.entity, message.shard, epoch, told)
+        if self.world.nodes[to].run not in self.reach.get(sender, (self.world.nodes[to].run,)):
+            raise InvariantBroken("nothing is sent to an owner out of reach", f"{told} from {sender} to {to}")
         if not self._travel(sender, to, partial(self._arrive, to, came)):
             self._fate(told, "unknown")
 

@@ -18,7 +18,14 @@ from placement_rules import PlacementRules
 from placement_senders import draw_entities
 
 from casty.address import UniqueAddress
-from casty.protocol.sharding.placement_events import HostsSeen, MembersSeen, RegionEnded, ServesUntil, WorkIsFree
+from casty.protocol.sharding.placement_events import (
+    HostsSeen,
+    MembersSeen,
+    NodesDrained,
+    RegionEnded,
+    ServesUntil,
+    WorkIsFree,
+)
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
@@ -104,6 +111,8 @@ class PlacementFate:
         """Number of steps in which a node has read on."""
         self._all_read_at = (0, 0), False
         """What was found when the log was so long, after so many of these steps."""
+        self.drains = random.Random(f"{seed} drains")
+        self.drained: set[str] = set()
 
     def play(self) -> PlacementRules:
         """Form, suffer, and hold the rules at rest."""
@@ -114,6 +123,7 @@ class PlacementFate:
         self._go(6.0)
         for _ in range(self.faults):
             self._fault()
+            self._drain()
             self._go(rng.choice((0.05, 0.5, 2.0, 4.0, 9.0, 15.0)) * rng.uniform(0.5, 1.0))
         self.loss = self.late = 0.0
         self.cut = frozenset()
@@ -180,6 +190,7 @@ class PlacementFate:
             node.rate, node.offset = self.rng.uniform(*RATES), OFFSET_MAX * self.rng.random()
         self.world.tell(name, ServesUntil(node.local_now - 1.0))
         self._write(members={**self.truth.members, name: (JOINING, 0)})
+        self._tell_drained(name)
         self._has_read(name, 0)
         if self.is_calm or self.rng.random() < 0.85:
             self._host(name, True)
@@ -197,6 +208,17 @@ class PlacementFate:
         if self.world.nodes[name].alive:
             hosts = frozenset(run_of(host) for host in self.hosting if self.world.nodes[host].alive)
             self.world.tell(name, HostsSeen(self.world.key, self.world.num_shards, hosts))
+
+    def _drain(self) -> None:
+        """Drain a node now and then, or undrain one, and let all hear of it after a while."""
+        rng, alive = self.drains, self._alive()
+        if alive and rng.random() < 0.25:
+            self.drained ^= {rng.choice(alive)}
+            for name in alive:
+                self.world.later(rng.random() * self.lag, partial(self._tell_drained, name))
+
+    def _tell_drained(self, name: str) -> None:
+        self.world.tell(name, NodesDrained(frozenset(map(run_of, self.drained))))
 
     def _write(self, **changes: object) -> None:
         self.log.append(replace(self.truth, **changes))  # type: ignore[arg-type]  # checked by replace

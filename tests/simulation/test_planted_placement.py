@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
+import test_placement_drains as drains
 import test_placement_schedules as schedules
 from placement_senders import Senders
 from placement_stub import play_calm, play_fate
@@ -389,6 +390,22 @@ BUGS = [
         "HeldShard(key, shard, one.epoch, one.move)",
         "HeldShard(key, shard, one.epoch, None)",
         S.test_a_closing_shard_is_reported_to_the_next_coordinator,
+    ),
+    Planted("messages are sent to owners out of reach", Q, "way[0] not in self._in_reach", "False"),
+    Planted(
+        "what is held stays held when its owner is back", Q, "for shard in self._owned:", "for shard in [*self.routes]:"
+    ),
+    Planted("a drained node is given shards", V, "if run not in self.drained]", "]"),
+    Planted(
+        "a drained node keeps its shards", W, "if self._hands_over(table.key, run)]", "if self.view.is_leaving(run)]"
+    ),
+    Planted("an undrained node stays empty", V, "if run not in self.drained]", "if not self.drained]"),
+    Planted(
+        "nobody has the shards when all are drained",
+        V,
+        " or able",
+        "",
+        drains.test_a_drained_node_takes_what_nobody_else_can_and_gives_it_up_to_the_next_one,
     ),
 ]
 

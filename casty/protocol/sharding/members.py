@@ -47,7 +47,7 @@ class PlacementView:
     older: tuple[Member, ...] = field(init=False, default=())
     """Members taking part and older than this node."""
     drained: frozenset[UniqueAddress] = field(init=False, default=frozenset())
-    """Runs to be given no shard, and to hand over theirs, while they stay."""
+    """Runs to be given no shard, and to hand over theirs, while they stay and another host can take them."""
     tombstones: Collection[UniqueAddress] = field(init=False, default=frozenset())
     """Removed runs as the membership remembers them."""
     _removed: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
@@ -149,10 +149,15 @@ class PlacementView:
         return any(member.status in stays and member.unique not in self.unreachable for member in others)
 
     def may_open(self, run: UniqueAddress) -> bool:
-        """Whether a shard may be given to a run."""
+        """Whether a run is able to open a shard."""
         member = self.members.get(run)
         is_up = member is not None and member.status is MemberStatus.up
-        return is_up and run not in self.unreachable and run not in self.drained
+        return is_up and run not in self.unreachable
+
+    def takers(self, runs: Collection[UniqueAddress]) -> list[UniqueAddress]:
+        """Return those of some hosts to be given shards: the drained ones only where there are no others."""
+        able = [run for run in runs if self.may_open(run)]
+        return [run for run in able if run not in self.drained] or able
 
     def is_gone(self, run: UniqueAddress, now: float) -> bool:
         """Whether a run was removed and can serve no more."""

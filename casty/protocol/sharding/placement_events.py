@@ -61,7 +61,7 @@ class HostsSeen:
 
 @dataclass(frozen=True, slots=True)
 class NodesDrained:
-    """Event: these runs are to have no shards, while they stay members, until the next such event."""
+    """Event: these runs are to have no shards as long as other hosts can, until the next such event."""
 
     runs: frozenset[UniqueAddress]
 

@@ -230,7 +230,7 @@ class ShardRowsWriter:
         if self.view.is_leaving(run) or run not in self.view.drained:
             return self.view.is_leaving(run)
         hosts = self.hosts.get(key)
-        return hosts is not None and any(self.view.may_open(other) for other in hosts.runs)
+        return hosts is not None and not self.view.drained.issuperset(self.view.takers(hosts.runs))
 
     def _open_free(self, table: ShardTableDraft, wanted: dict[int, UniqueAddress], now: float) -> None:
         loads, mark = self._loads(table, now), table.mark
@@ -261,12 +261,12 @@ class ShardRowsWriter:
             table.put(shard, Moving(row.owner, row.epoch, mark, target))
 
     def _loads(self, table: ShardTableDraft, now: float) -> dict[UniqueAddress, int]:
-        """Return the nodes able to open a shard of a key, the oldest first, and how many each has or is to get."""
+        """Return the nodes to be given shards of a key, the oldest first, and how many each has or is to get."""
         hosts, refusals = self.hosts.get(table.key), self._refusals.get(table.key, {})
         if hosts is None or hosts.num_shards != table.num_shards:
             return {}
         refusing = {run for run, (_, at) in refusals.items() if now < at}
-        able = [self.view.members[run] for run in hosts.runs if run not in refusing and self.view.may_open(run)]
+        able = [self.view.members[run] for run in self.view.takers(hosts.runs) if run not in refusing]
         loads = {member.unique: len(table.holders.get(member.unique, ())) for member in sorted(able, key=by_age)}
         for shard in table.moving:
             row = table.rows[shard]

@@ -93,6 +93,21 @@ async def test_the_only_host_keeps_its_shards_though_it_is_drained(autojump_cloc
     assert await places(b) == {"a"}
 
 
+async def test_a_drained_node_takes_the_shards_of_a_dead_one_when_no_other_host_is_left(autojump_clock, nodes):
+    a, b, c = await nodes.systems("a", "b", "c")
+    host(a)
+    host(b)
+    await a.cluster.drain(a.self_node)
+    await trio.sleep(5)
+    assert await places(c) == {"b"}
+    nodes.crash("b")
+    await trio.sleep(12)
+    assert await places(c) == {"a"}
+    host(c)
+    await trio.sleep(5)
+    assert await places(c) == {"c"}
+
+
 async def test_an_order_to_a_silent_node_times_out_and_one_to_nobody_is_refused(autojump_clock, nodes):
     a, b = await nodes.systems("a", "b")
     nodes.network.freeze("b")
