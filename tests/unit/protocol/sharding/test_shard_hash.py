@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from casty.protocol.sharding.shard_hash import check_entity_id, check_num_shards, shard_of
@@ -13,6 +16,21 @@ from casty.protocol.sharding.shard_hash import check_entity_id, check_num_shards
 )
 def test_an_id_has_the_same_shard_for_ever(entity_id: str, of_256: int, of_16384: int) -> None:
     assert (shard_of(entity_id, 256), shard_of(entity_id, 16_384)) == (of_256, of_16384)
+
+
+def test_ids_hash_alike_in_all_processes_whatever_their_hash_seeds() -> None:
+    program = (
+        "from casty.protocol.sharding.shard_hash import shard_of\n"
+        "print([shard_of(f'cart-{n}', 256) for n in range(99)])"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True, text=True, check=True, timeout=60, env={"PYTHONHASHSEED": seed, "PATH": ""},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert told == {f"{[shard_of(f'cart-{n}', 256) for n in range(99)]}\n"}
 
 
 def test_ids_spread_evenly() -> None:
