@@ -78,6 +78,8 @@ class PlacementParts:
 
     routers: Mapping[str, EntityRouter]
     """Routing of each kind used on this node."""
+    placed: Callable[[ShardTableChanged], None]
+    """Hands a changed table to the routing of its kind, where there is one."""
     mail: PeerQueue[PlacementCame]
     """Messages of other nodes."""
     gate: Callable[[], LeaseGate | None]
@@ -116,7 +118,7 @@ class PlacementDriver:
                 gate = self._parts.gate()
                 if gate is not None:
                     gate.look()
-                for router in self._parts.routers.values():
+                for router in list(self._parts.routers.values()):
                     if router.hosting is not None:
                         router.hosting.place(ServesUntil(until))
                 return machine.handle(ServesUntil(until), now)
@@ -149,7 +151,7 @@ class PlacementDriver:
         if in_reach != self.in_reach:
             lost = frozenset[UniqueAddress]() if self.in_reach is None else self.in_reach - in_reach
             self.in_reach = in_reach
-            for router in self._parts.routers.values():
+            for router in list(self._parts.routers.values()):
                 router.reach(in_reach)
             for run in sorted(lost):
                 self._node.take_back_of(run)  # before what comes from now on for the same entities
@@ -252,10 +254,9 @@ class PlacementDriver:
                     router.hosting.place(effect)
                 elif isinstance(effect, CloseShard):
                     self._ctx.self.tell(ShardClosed(key, effect.shard, effect.epoch))
-            case ShardTableChanged(table):
+            case ShardTableChanged():
                 self._observe(effect, self._node.kernel.now())
-                if table.key in routers:
-                    routers[table.key].place(effect)
+                self._parts.placed(effect)
             case PublishEvent(event):
                 self._node.kernel.event_stream.publish(event)
                 if isinstance(event, ShardStuck):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, Never, cast
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -54,6 +55,7 @@ from casty.protocol.sharding.placement_events import (
     RegionEnded,
     RegionStarted,
     ServesUntil,
+    ShardTableChanged,
 )
 from casty.protocol.sharding.shard_hash import check_entity_id
 from casty.refs import ActorRef, EntityKey
@@ -100,8 +102,14 @@ class Sharding(ClusterExtension):
         self.draining = Draining(self._drained)
         """Nodes meant to have no shards."""
         self.tables = (self.hosted, self.draining.table)
-        self.routers: dict[str, EntityRouter] = {}
-        """Routing of each kind used on this node."""
+        self.routers: WeakValueDictionary[str, EntityRouter] = WeakValueDictionary()
+        """Routing of each kind used on this node.
+
+        Peers name kinds: a message with a ref of an invented one makes a router. So one lives as long as a ref, the
+        timer of the messages held in it, its host here, or its table; of these there are `KEYS_MAX` at most.
+        """
+        self._kept: dict[str, EntityRouter] = {}
+        """Those with a table, or a host here."""
         self.mail: PeerQueue[PlacementCame] = PeerQueue(self._tell)
         self.handed_over = trio.Event()
         self.gate: LeaseGate | None = None
@@ -171,7 +179,7 @@ class Sharding(ClusterExtension):
 
     def _behavior(self, node: ClusterNode) -> Behavior[ShardingMessage]:
         async def main(ctx: ActorContext[ShardingMessage], inbox: Inbox[ShardingMessage]) -> None:
-            parts = PlacementParts(self.routers, self.mail, lambda: self.gate, self.handed_over)
+            parts = PlacementParts(self.routers, self._placed, self.mail, lambda: self.gate, self.handed_over)
             self._driver = driver = PlacementDriver(parts, node, ctx)
             await drive(driver, inbox, driver.perform)
 
@@ -184,7 +192,7 @@ class Sharding(ClusterExtension):
 
     def router(self, key: EntityKey[Any]) -> EntityRouter:
         """Return the routing of a kind, made at its first use."""
-        router = self.routers.get(key.name)
+        router = self._known(key.name)
         if router is None and self._inside is not None:
             router = self.routers[key.name] = EntityRouter(self._inside, key, self)
             self._inside.codec.register(key.message_type)
@@ -195,13 +203,23 @@ class Sharding(ClusterExtension):
                 if agreed is not None:
                     router.is_singleton = agreed.is_singleton
                 if table is not None:
-                    router.place(table)
+                    self._placed(table)
                 elif agreed is not None:
                     router.set_shards(agreed.num_shards)
                 if driver.in_reach is not None:
                     router.reach(driver.in_reach)
         assert router is not None
         return router
+
+    def _known(self, name: str) -> EntityRouter | None:
+        return self._kept.get(name) or self.routers.get(name)
+
+    def _placed(self, change: ShardTableChanged) -> None:
+        """Let the router of a kind take its table, where there is one."""
+        router = self.routers.get(change.table.key)
+        if router is not None:
+            self._kept[change.table.key] = router
+            router.place(change)
 
     async def host(self, ctx: ActorContext[Any], region: EntityRegionBehavior[Any]) -> Behavior[Any]:
         """Begin to host a kind with the actor of this context; return its behaviour."""
@@ -228,6 +246,7 @@ class Sharding(ClusterExtension):
         self.hosted.set(name, own)
         kept = SINGLETON_ID if region.is_singleton else ""
         limits = EntityLimits(passivate_after=region.passivate_after, entities_max=region.entities_max, kept=kept)
+        self._kept[name] = router
         router.set_shards(region.num_shards)
         router.allocation = checked(region.allocation, region.key)
         hosting = router.hosting = EntityHosting(
@@ -250,6 +269,8 @@ class Sharding(ClusterExtension):
         async def stopped(ctx: object) -> None:
             hosting.end()
             router.hosting = router.allocation = None
+            if self._driver is None or self._driver.table_of(name) is None:
+                self._kept.pop(name, None)
             self._tell(RegionEnded(name))
             self.hosted.remove(name)
 
@@ -279,7 +300,7 @@ class Sharding(ClusterExtension):
 
     def _target(self, path: str, epoch: int) -> ActorRef[Any] | None:
         found = entity_of_path(path)
-        router = None if found is None else self.routers.get(found[0])
+        router = None if found is None else self._known(found[0])
         return None if found is None or router is None else EntityTarget(router, path, found[1], epoch)
 
     def _used(self, key: EntityKey[Any], entity_id: str, is_singleton: bool) -> RoutedEntityRef[Any]:
@@ -292,7 +313,7 @@ class Sharding(ClusterExtension):
 
     def _given_back(self, path: str, message: object) -> bool:
         found = entity_of_path(path)
-        router = None if found is None else self.routers.get(found[0])
+        router = None if found is None else self._known(found[0])
         return found is not None and router is not None and router.give_back(found[1], message)
 
     def _drained(self, runs: frozenset[UniqueAddress]) -> None:

@@ -70,7 +70,7 @@ class RoutedEntityRef(EntityRef[M_contra], AskableRef[M_contra]):
         """Number of 64 bits made of the id: the same in every process. Its remainder is the shard."""
         self._shard = 0
         self._way: object = NO_WAY
-        self._target: AskableRef[M_contra] = self
+        self._target = cast("AskableRef[M_contra]", None)  # unused as long as it has no way; itself would be a circle
 
     def lead(self, shard: int, way: object, target: AskableRef[M_contra]) -> None:
         """Go to ``target`` at once, as long as ``way`` is that of the shard."""

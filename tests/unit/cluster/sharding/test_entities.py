@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import get_args
+from dataclasses import dataclass
+from typing import Any, cast, get_args
 
 import pytest
 import trio
+import trio.testing
 from helpers.entities import CARTS, Add, Carts, Command, Fail, Note, Notes, Own, Stop, Whole, add, homes, host
 
+import casty
 from casty import (
     ActorContext,
+    ActorRef,
     ActorSystem,
     AskFailed,
     Behavior,
     Behaviors,
     ConfigError,
+    EntityKey,
     EntityRef,
     Mailbox,
     MailboxOverflowStrategy,
@@ -25,6 +30,8 @@ from casty import (
 )
 from casty.cluster.sharding.sharding import CONTROL
 from casty.protocol.messages.sharding import Marker, PlacementMessage
+from casty.runtime.events import Publish
+from casty.testing.inspect import node_of
 
 
 async def test_an_entity_starts_with_its_first_message_and_keeps_its_state(autojump_clock, nodes):
@@ -298,3 +305,45 @@ def test_a_key_has_its_type_in_brackets_and_a_factory_can_be_called():
         Behaviors.sharded(Carts("a").make, "carts")  # type: ignore[arg-type]  # as by mistake
     with pytest.raises(TypeError):
         Behaviors.sharded("make", CARTS)  # type: ignore[arg-type]  # as by mistake
+
+
+@casty.message("tests.entities.Carried")
+@dataclass(frozen=True)
+class Carried:
+    ref: ActorRef[Note]
+
+
+async def test_refs_of_invented_kinds_leave_nothing_behind(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    kept = list[ActorRef[Note]]()
+
+    async def take(ctx: ActorContext[Carried], message: Carried) -> Behavior[Carried]:
+        match message.ref:
+            case EntityRef(id="held") as ref:
+                ref.tell(Note(1))
+            case EntityRef(id="kept") as ref:
+                kept.append(ref)
+            case _:
+                pass
+        return Behaviors.same()
+
+    b.spawn(Behaviors.receive(take), "taker")
+    taker = a.remote("/taker", b.self_node).of(Carried)
+    for number in range(300):
+        taker.tell(Carried(a.entity(EntityKey[Note](f"invented-{number}"), "gone")))
+    taker.tell(Carried(a.entity(EntityKey[Note]("invented-held"), "held")))
+    taker.tell(Carried(a.entity(EntityKey[Note]("invented-kept"), "kept")))
+    await trio.sleep(1)
+    host(a)
+    assert await add(b, "cart-1") == 1
+    await trio.testing.wait_all_tasks_blocked()
+    routers = cast("Any", node_of(b).kernel.hooks.entity_host).routers
+    assert sorted(routers) == ["carts", "invented-held", "invented-kept"]
+    await trio.sleep(31)  # as long as a message is held
+    assert [letter.reason for letter in nodes.handles["b"].letters] == ["held too long"]
+    b.event_stream.tell(Publish("another event"))  # or the task that collects them has the dead letter
+    await trio.testing.wait_all_tasks_blocked()
+    nodes.handles["b"].events.clear()
+    assert sorted(routers) == ["carts", "invented-kept"]
+    kept.clear()
+    assert sorted(routers) == ["carts"]
