@@ -103,7 +103,7 @@ class EntityFailed:
     entity_id: str
     """Id of the entity."""
     pause: float
-    """Seconds, doubled at each failure in a row."""
+    """Seconds, doubled at each failure in a row; 0.0 where its shard closes."""
 
 
 EntityEvent = (

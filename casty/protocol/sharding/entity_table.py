@@ -8,8 +8,8 @@ How it works: an entity is queued, starting, active, stopping or pausing after a
 each with a number of its own. A stop is ordered behind the messages delivered, so nothing is lost by it: what comes
 meanwhile waits, and starts the entity again. One that ends by itself twice before the same message has failed. A
 closing shard takes no message; it lets its entities handle what they have and what waits, for `stop_timeout`, then
-cancels them, and is closed when the last one has ended. Nothing is started or delivered without the serving lease: it
-waits.
+cancels them, and is closed when the last one has ended. There a failed one starts again at once, and if it has failed
+twice before the same message it gives up the rest. Nothing is started or delivered without the serving lease: it waits.
 
 Source: passivation as in Akka Cluster Sharding; virtual actors as in Bykov et al. 2011 (Orleans). Deviation from both:
 a message during a passivation is held here, not by the sender.
@@ -261,12 +261,16 @@ class EntityTable:
             yield from self._refuse_waiting(cell)
         failures = 0 if now >= cell.started_at + STEADY_AFTER else cell.failures
         has_failed = event.has_failed or self._has_taken_nothing(cell, event)
+        if has_failed and shard.is_closing and _is_before_the_same(cell, event):
+            yield from self._refuse_waiting(cell)
         cell.activation, cell.phase, cell.started_at = 0, EntityPhase.queued, math.inf
         cell.first = event.left[0] if event.left else None
         cell.failures = failures + 1 if has_failed else 0
-        if has_failed:
+        if has_failed and not (shard.is_closing and cell.waiting):
             yield self._pause(cell, failures, now)
         elif cell.waiting:
+            if has_failed:
+                yield PublishEvent(EntityFailed(self.key, cell.entity_id, 0.0))
             self._queue[cell.entity_id] = None
         if not cell.waiting and not (event.has_failed and self._is_kept(cell)):
             yield from self._forget(cell)
@@ -280,7 +284,7 @@ class EntityTable:
         if cell.first is None or not event.left or shard.is_cancelled:
             return False
         is_told = cell.phase is EntityPhase.stopping and not shard.is_closing
-        return not is_told and event.left[0].message is cell.first.message
+        return not is_told and _is_before_the_same(cell, event)
 
     def _is_kept(self, cell: EntityCell) -> bool:
         return cell.entity_id == self.limits.kept and not self.shards[cell.shard].is_closing
@@ -317,6 +321,9 @@ class EntityTable:
             return
         heapq.heappush(self._agenda, (shard.closes_by, "", number))
         for cell in [self.cells[entity_id] for entity_id in shard.ids]:
+            if cell.phase is EntityPhase.pausing and cell.waiting:
+                cell.phase = EntityPhase.queued
+                self._queue[cell.entity_id] = None
             if cell.activation or cell.waiting:
                 yield from self._settle(cell, now)
             else:  # it was to start without a message
@@ -378,3 +385,8 @@ class EntityTable:
     def _next_due(self) -> float:
         idle = self.idle[0][0] + self.limits.passivate_after if self.idle else math.inf
         return min(idle, self._agenda[0][0] if self._agenda else math.inf)
+
+
+def _is_before_the_same(cell: EntityCell, event: EntityEnded) -> bool:
+    """Whether an activation has left the message again that the one before has left."""
+    return cell.first is not None and bool(event.left) and event.left[0].message is cell.first.message

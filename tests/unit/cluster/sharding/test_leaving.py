@@ -262,3 +262,20 @@ async def test_a_handle_without_a_block_hands_over_when_it_is_asked_to_leave(aut
         began = trio.current_time()
         assert set((await homes(b, 20)).values()) == {"b"}
         assert trio.current_time() - began < 1
+
+
+async def test_a_node_whose_entities_fail_at_every_message_leaves_as_soon_as_they_have_had_them(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+
+    async def fail(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+        raise LookupError("as always")
+
+    for system in (a, b):
+        system.spawn(Behaviors.sharded(lambda _: Behaviors.receive(fail), CARTS, num_shards=16), "carts")
+    await trio.sleep(3)
+    for number in range(320):
+        a.entity(CARTS, f"cart-{number % 32}").tell(Note(number))
+    await trio.sleep(0.1)
+    begun = trio.current_time()
+    await nodes.stop("b")
+    assert trio.current_time() - begun < 1

@@ -6,6 +6,8 @@ import math
 import random
 from collections.abc import Sequence
 
+import pytest
+
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.sharding.entity_events import (
     CancelEntity,
@@ -173,19 +175,36 @@ def test_an_entity_told_to_stop_starts_again_at_once_however_often_it_leaves_a_m
         entities.handle(EntityStarted("a", activation), now)
 
 
-def test_an_entity_of_a_closing_shard_that_takes_nothing_pauses_too_and_is_refused_in_time() -> None:
-    entities = table(stop_timeout=10.0)
+@pytest.mark.parametrize("has_failed", [True, False])
+def test_an_entity_of_a_closing_shard_that_takes_nothing_twice_is_given_up(has_failed: bool) -> None:
+    entities = table()
     entities.handle(told(1), 0.0)
     entities.handle(CloseShard("carts", 0, EPOCH), 0.0)
     for activation in (1, 2):
         assert kinds(entities.handle(EntityStarted("a", activation), 0.0), StopEntity)
-        ended = entities.handle(EntityEnded("a", activation, left=(told(1),)), 0.0)
+        ended = entities.handle(EntityEnded("a", activation, has_failed, left=(told(1),)), 0.0)
         assert len(kinds(ended, StartEntity)) == (activation == 1)
-    closed = entities.handle(DUE, 10.0)
-    assert kinds(closed, RefuseMessage, ShardClosed) == [
+    assert kinds(ended, RefuseMessage, ShardClosed) == [
         RefuseMessage(told(1), RefusalReason.moved),
         ShardClosed("carts", 0, EPOCH),
     ]
+    assert not entities.cells and not entities.waiting
+
+
+def test_an_entity_of_a_closing_shard_that_fails_at_every_message_goes_through_them_without_a_pause() -> None:
+    entities = table()
+    for number in range(20):
+        entities.handle(told(number), 0.0)
+    entities.handle(EntityEnded("a", 1, has_failed=True), 0.0)
+    closing = entities.handle(CloseShard("carts", 0, EPOCH), 0.01)
+    for number in range(20):
+        [start] = kinds(closing, StartEntity)
+        assert isinstance(start, StartEntity)
+        begun = entities.handle(EntityStarted("a", start.activation), 0.02)
+        assert delivered(begun) == list(range(number, 20))
+        left = tuple(map(told, range(number + 1, 20)))
+        closing = entities.handle(EntityEnded("a", start.activation, has_failed=True, left=left), 0.03)
+    assert kinds(closing, RefuseMessage, ShardClosed) == [ShardClosed("carts", 0, EPOCH)]
 
 
 def test_a_closing_shard_lets_its_entities_handle_what_waits_and_is_closed_behind_the_last() -> None:
