@@ -200,7 +200,7 @@ class PlacementDriver:
             f"{run.address} hosts {', '.join(map(repr, sorted(kinds)))}" for run, kinds in sorted(self._hosts.items())
         ]
         more = f", and {len(told) - NODES_TOLD_MAX} more" if len(told) > NODES_TOLD_MAX else ""
-        return ("; ".join(told[:NODES_TOLD_MAX]) or "no node hosts entities") + more
+        return ("; ".join(told[:NODES_TOLD_MAX]) or "nor any other kind") + more
 
     def _leave_with(self, stuck: ShardStuck) -> None:
         """Leave the cluster: nobody else may open a shard as long as entities of it run here."""

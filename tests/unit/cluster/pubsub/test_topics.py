@@ -122,6 +122,7 @@ async def test_a_message_is_encoded_once_for_all_nodes(autojump_clock, nodes):
     async with b.subscription(topic) as at_b, c.subscription(topic) as at_c:
         await at_b.known(timeout=10.0)
         await at_c.known(timeout=10.0)
+        await at_b.known(timeout=0.0)  # a question without any wait
         assert a.publish(topic, Share(Fraction(1, 3))) == 2
         assert await anext(at_b) == await anext(at_c) == Share(Fraction(1, 3))
     assert encoded == [Fraction(1, 3)]
