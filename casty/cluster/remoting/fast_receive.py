@@ -116,13 +116,15 @@ class FastReceive:
         self._waiting: AskerRequests | None = None
         """The waiting requests of that node, the sender of the last one: it may withdraw them."""
         self._ways: dict[bytes, CachedWay] = {}
+        self._taken_at = 0.0
+        """Time of the messages to entities in the frames being taken; 0.0 until somebody has looked at the clock."""
 
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return its place."""
         if (peer is not self._member or self._runs is not self._board.runs) and not self._is_member(peer):
             return self._take_of_stranger(peer, frames, start)
-        ways, small_max = self._ways, self._small_max
+        ways, small_max, self._taken_at = self._ways, self._small_max, 0.0
         position, count, head, end = start, 0, NO_HEAD, 0
         queue, room = NO_MESSAGES, 0
         """Target of the next messages, and the number it has room for."""
@@ -177,6 +179,7 @@ class FastReceive:
     @trio.lowlevel.enable_ki_protection
     def take_view(self, peer: UniqueAddress, body: memoryview) -> None:
         """Take the message in a large frame, alone in its batch, as `take`: 0.97 of the time of an ask with 1 MiB."""
+        self._taken_at = 0.0
         if not self._is_member(peer):
             self._take_frame(peer, body)
             return
@@ -279,7 +282,7 @@ class FastReceive:
 
         Nothing here looks at the lease: the entity does before it handles a message.
         """
-        wait, kernel, receive_backpressure = None, self._node.kernel, self._node.receive_backpressure
+        wait, receive_backpressure = None, self._node.receive_backpressure
         start, epoch, said = end, 0, b""
         try:
             if kind.is_asked:
@@ -302,10 +305,13 @@ class FastReceive:
             whom = kind.envelope._replace(path=entity.path, uid=epoch, wait=wait)
             self._fail(peer, body, start, kind.entry, whom, error)
             return True
-        entity.record.last_used = now = kernel.now()
+        now = self._taken_at
+        if not now:
+            self._taken_at = now = self._node.kernel.now()
+        entity.record.last_used = now
         if wait is not None:
             if peer is not self._asker:
-                self._asker, self._waiting = peer, kernel.requests_of(peer)
+                self._asker, self._waiting = peer, self._node.kernel.requests_of(peer)
             message = Request(message, now + wait[0], wait[1], self._waiting)
             message.queue(entity.actor)
         queue.append(message)

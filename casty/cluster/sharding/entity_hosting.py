@@ -38,6 +38,7 @@ from casty.protocol.sharding.entity_table import EntityLimits, EntityPhase, Enti
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
+from casty.runtime.actor.fast_shared_tasks import SharedTasks
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.behavior.interception import HandlerGuard, InterceptedHandler
@@ -100,7 +101,7 @@ class LeaseGuard(HandlerGuard):
 
 
 class GuardedHandler(InterceptedHandler):
-    """A handler behind the guard alone: no function of its own for each entity, which were 400 bytes."""
+    """A handler behind the guard alone: without functions for each entity, of 400 bytes."""
 
     __slots__ = ("_guard", "_now", "_serves_at")
 
@@ -125,7 +126,7 @@ class EntityContext(ActorContext[Any]):
         super().__init__(cell)
         self._activation = activation
         self._entity: RoutedEntityRef[Any] | None = None
-        """Its ref, made for the first who wants it."""
+        """Its ref, made when it is wanted first."""
 
     @property
     def self(self) -> ActorRef[Any]:
@@ -196,6 +197,7 @@ class EntityHosting:
         self.table = EntityTable(kind.key, kernel.rng, kind.limits)
         self._active: dict[int, _Activation] = {}
         self._events: deque[EntityEvent] = deque()
+        self._tasks: SharedTasks | None = None
         self._is_taking = False
         self._is_over = False
         self._timer: TimerEntry | None = None
@@ -297,7 +299,7 @@ class EntityHosting:
                 EntityBehavior(self, entity_id),
                 name,
                 self._kernel.config.mailbox_for(f"{self._region.path}/{name}"),
-                ActorParts(lambda cell: EntityContext(cell, one), one),
+                ActorParts(lambda cell: EntityContext(cell, one), self._shared_tasks(), one),
                 internal=True,
             )
         except ActorStoppedError:  # the actor that hosts the kind is stopping
@@ -305,6 +307,11 @@ class EntityHosting:
             return
         self._active[one.number] = one
         self.take(EntityStarted(entity_id, order.activation))
+
+    def _shared_tasks(self) -> SharedTasks:
+        if self._tasks is None:
+            self._tasks = SharedTasks(self._region.own_family())
+        return self._tasks
 
     def _activate(self, started: EntityStarted) -> None:
         """Let messages go straight to a started entity, if nothing has ended it since."""

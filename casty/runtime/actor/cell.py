@@ -20,6 +20,7 @@ from casty.refs import ServiceKey
 from casty.runtime.actor.actor_ports import ActorKernel, Heir
 from casty.runtime.actor.actor_timers import ActorTimer, ActorTimers
 from casty.runtime.actor.children import Children
+from casty.runtime.actor.fast_shared_tasks import SharedTasks
 from casty.runtime.actor.life import FailureDecision, Life
 from casty.runtime.actor.supervisor import (
     decide_failure,
@@ -30,7 +31,7 @@ from casty.runtime.actor.supervisor import (
 )
 from casty.runtime.actor.termination import end_life, finish
 from casty.runtime.actor.watching import Watches
-from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior
+from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior, Main
 from casty.runtime.behavior.signatures import check_end
 from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import ActorRestarted, ActorStarted, Terminated, UnhandledMessage
@@ -59,6 +60,8 @@ class Cell:
     kernel: ActorKernel
     uid: int
     make_context: InitVar[Callable[[Cell], object]]
+    tasks: SharedTasks | None = None
+    """Tasks shared with its siblings; None: it has one of its own from the beginning."""
     heir: Heir | None = None
     """Taker of the messages left at the end, in place of dead letters, and the first to be told of it."""
     ref: LocalRef[object] = field(init=False)
@@ -131,6 +134,8 @@ class Cell:
         for scope in (self.cleanup_scope, self.pause_scope):
             if scope is not None:
                 scope.cancel()
+        if self.kill_scope is None:
+            self.mailbox.wake()
 
     def fail_from_outside(self, error: Exception) -> None:
         """Make ``error``, of a task, an adapter or a child, the actor's failure; ends the message in hand."""
@@ -211,10 +216,10 @@ class Cell:
         if self.family is None:
             self.kernel.check_thread(f"found a family of {self.path}")
             self.family = Children(self.kernel, self)
-            if self.stopping or self.task is None:
+            if self.stopping or (self.task is None and self.tasks is None):
                 self.family.closed = True
             else:
-                self.family.open_beside(self.task)
+                self.family.open_beside(self, self.home)
         return self.family
 
     def own_timers(self) -> ActorTimers:
@@ -272,25 +277,30 @@ class Cell:
     async def run(self) -> None:
         """Run the actor as its task: one life after another, as the strategies decide."""
         self.task = trio.lowlevel.current_task()
-        begins, cause = True, None
         try:
-            while (verdict := await self._live(begins, cause)) is not None:
-                directive = verdict.decision.directive
-                while directive is Directive.restart and not self.stop_requested:
-                    cause = verdict.error
-                    error = await end_life(self, verdict)
-                    if error is None:
-                        break
-                    verdict = decide_failure(self, error)
-                    directive = verdict.decision.directive
-                begins = directive is Directive.restart
-                if verdict.is_final:
-                    break
-                if begins and self.stop_requested:
-                    self.record_failure(verdict)
-                    break
+            await self._live_on(await self._live(True, None))
         finally:
             await finish(self)
+
+    async def _live_on(self, verdict: FailureDecision | None) -> None:
+        """Live behind a life until the last one."""
+        cause: Exception | None = None
+        while verdict is not None:
+            directive = verdict.decision.directive
+            while directive is Directive.restart and not self.stop_requested:
+                cause = verdict.error
+                error = await end_life(self, verdict)
+                if error is None:
+                    break
+                verdict = decide_failure(self, error)
+                directive = verdict.decision.directive
+            begins = directive is Directive.restart
+            if verdict.is_final:
+                break
+            if begins and self.stop_requested:
+                self.record_failure(verdict)
+                break
+            verdict = await self._live(begins, cause)
 
     async def _live(self, begins: bool, cause: Exception | None) -> FailureDecision | None:
         """Live until a failure, returned and judged, or until the actor is to stop."""
@@ -302,18 +312,32 @@ class Cell:
                 if self.stop_requested or (begins and not await self._begin(cause)):
                     return None
                 if life.main is None:
-                    await self._receive()
+                    await self._receive(self.kernel.now())
                 if life.main is not None and not self.stop_requested:
-                    life.inbox = Inbox(self, self.mailbox)
-                    check_end(await life.main(self.context, life.inbox), self.path)
+                    await self._read(life.main)
         except Exception as error:  # the supervisor's boundary: an actor's failure ends here
-            if life.verdict is None:
-                life.verdict = decide_failure(self, error)
-            elif error is not life.verdict.error:
-                fail_late(self, error)
-        if life.verdict is not None or self.kill_scope.cancelled_caught:
-            refuse_in_hand(self, life.verdict)
-        return life.verdict
+            self.note_failure(error)
+        return self._ended_life()
+
+    async def _read(self, main: Main) -> None:
+        """Run the function of a whole life."""
+        self.life.inbox = Inbox(self, self.mailbox)
+        check_end(await main(self.context, self.life.inbox), self.path)
+
+    def note_failure(self, error: Exception) -> None:
+        """Judge the failure of the present life."""
+        verdict = self.life.verdict
+        if verdict is None:
+            self.life.verdict = decide_failure(self, error)
+        elif error is not verdict.error:
+            fail_late(self, error)
+
+    def _ended_life(self) -> FailureDecision | None:
+        """Return the decision on the failure of a life, refusing what it leaves."""
+        verdict = self.life.verdict
+        if verdict is not None or (self.kill_scope is not None and self.kill_scope.cancelled_caught):
+            refuse_in_hand(self, verdict)
+        return verdict
 
     async def _begin(self, cause: Exception | None) -> bool:
         """Take on the behaviour given at the spawn; False when it says to stop."""
@@ -328,12 +352,13 @@ class Cell:
                 self.kernel.event_stream.publish(ActorRestarted(self.ref, cause))
         return True
 
-    async def _receive(self) -> None:
-        """Handle messages and signals until one of them ends it."""
+    async def _receive(self, started: float) -> None:
+        """Handle messages and signals until one of them ends it; its task was at work already since ``started``."""
         life, mailbox, context, counters = self.life, self.mailbox, self.context, self.kernel.counters
-        task, now, source = trio.lowlevel.current_task(), self.kernel.now, mailbox.source()
+        now, source = self.kernel.now, mailbox.source() if mailbox.flows else mailbox.front or mailbox.messages
+        task, shared = self.task or trio.lowlevel.current_task(), self.tasks
         message: object = NOTHING
-        count, started = 0, now()
+        count = 0
         answer: Behavior[Never]
         try:
             while (handler := life.handler) is not None:
@@ -354,6 +379,8 @@ class Cell:
                     count = 0
                     if self.timers is not None:
                         self.timers.rest()
+                    if shared is not None and shared.may_rest(self):
+                        return
                     await trio.lowlevel.wait_task_rescheduled(mailbox.park(task))
                     mailbox.parked = False
                     started = now()

@@ -53,18 +53,15 @@ class Children:
             self.kernel.start(nursery, async_fn, args, name)
         self._pending.clear()
 
-    def open_beside(self, task: trio.lowlevel.Task) -> None:
-        """Start a host task to open the nursery, next to ``task``."""
-        home = task.parent_nursery
-        if home is None:
-            raise RuntimeError("an actor's task has no nursery: this is a bug in casty")
+    def open_beside(self, parent: Recipient, siblings: Children) -> None:
+        """Start a host task to open the nursery, next to the parent's task."""
         self._released = trio.Event()
-        self.kernel.start(home, self._host, (), f"{task.name} (host)")
+        siblings.start(self._host, (), f"{parent.path} (host)")
 
     def add(self, child: Recipient, run: Callable[[], Awaitable[object]]) -> None:
         """Take a child in and start ``run``, its task."""
         self.children[child.path] = child
-        self._start(run, (), child.path)
+        self.start(run, (), child.path)
 
     def start_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         """Run a function beside the actor, cancelled when the actor stops."""
@@ -75,7 +72,7 @@ class Children:
         serial = self.kernel.next_serial()
         self._tasks[serial] = trio.CancelScope()
         name = f"{parent.path} ({getattr(async_fn, '__qualname__', repr(async_fn))})"
-        self._start(self.run_task, (parent, serial, async_fn, args), name)
+        self.start(self.run_task, (parent, serial, async_fn, args), name)
 
     def remove(self, child: Recipient) -> None:
         """Forget an ended child; whoever was told of its end first may have given its name to another."""
@@ -133,7 +130,8 @@ class Children:
         if self.closed or (self._nursery is not None and self._nursery.cancel_scope.cancel_called):
             raise ActorStoppedError(f"cannot {what}: it is stopping")
 
-    def _start(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str) -> None:
+    def start(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str) -> None:
+        """Start a task of the children, once there is their nursery."""
         if self._nursery is None:
             self._pending.append((async_fn, args, name))
         else:

@@ -18,6 +18,8 @@ from casty.runtime.actor.actor_ports import Heir
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.child_end import child_of, stopped
 from casty.runtime.actor.children import Children
+from casty.runtime.actor.fast_shared_tasks import SharedQueue, SharedTasks
+from casty.runtime.actor.sharing_cell import SharingCell
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.watching import Watching, watching
 from casty.runtime.behavior.arguments import (
@@ -561,6 +563,8 @@ class ActorParts:
     """Parts of an actor that the layers above may choose."""
 
     make_context: Callable[[Cell], object] = ActorContext
+    tasks: SharedTasks | None = None
+    """Tasks to be shared with others of the family; None gives it its own."""
     heir: Heir | None = None
     """Taker of the messages left at its end, told of it first; None makes dead letters of them."""
 
@@ -595,7 +599,14 @@ def spawn_cell(
             kernel.hooks.on_spawn(message_type)
     if mailbox is None:
         mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
-    cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid(), parts.make_context, parts.heir)
-    kernel.targets[path] = cell.ref
-    home.add(cell, cell.run)
-    return cell
+    uid, tasks, make_context = kernel.next_uid(), parts.tasks, parts.make_context
+    if tasks is None:
+        cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, uid, make_context, None, parts.heir)
+        kernel.targets[path] = cell.ref
+        home.add(cell, cell.run)
+        return cell
+    queue = SharedQueue(mailbox, tasks)
+    sharing = SharingCell(home, path, behavior, queue, kernel, uid, make_context, tasks, parts.heir)
+    kernel.targets[path] = sharing.ref
+    tasks.adopt(sharing)
+    return sharing

@@ -18,6 +18,7 @@ from casty.errors import ActorStoppedError, AskFailed, AskTimeoutError
 from casty.refs import ActorRef, EntityKey, EntityRef, ServiceKey, Topic, check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.children import Children
+from casty.runtime.actor.sharing_cell import SharingCell
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import check_async_function
 from casty.runtime.events import EventStreamCmd
@@ -168,7 +169,14 @@ class ActorSystem:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, kernel: Kernel) -> None:
         """Own the actors: no cancellation from outside reaches them, this task decides the order."""
-        kernel.watchdog.start({Cell.run.__code__: "self", Children.run_task.__code__: "parent"})
+        kernel.watchdog.start(
+            {
+                Cell.run.__code__: "self",
+                SharingCell.be_served.__code__: "self",
+                SharingCell.go_on.__code__: "self",
+                Children.run_task.__code__: "parent",
+            }
+        )
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as outer:  # clean-ups need timers also when an actor has raised
