@@ -24,6 +24,8 @@ AskFailure: TypeAlias = Literal[
     "buffer_full",
     "timed_out",
     "no_host",
+    "journal_unavailable",
+    "outcome_unknown",
 ]
 """Reason for an ask without a reply.
 
@@ -35,6 +37,8 @@ nobody knows how far it came. ``system_ended``: that of the asker has ended.
 ``moved``: the entity moved to another node at that time. ``buffer_full``: too much waits for entities already.
 ``no_host``: no node hosts the kind of the entity. In these three nobody has begun with it either.
 ``timed_out``: of several that were asked at one time, this one has not replied.
+``journal_unavailable``: what the command decided was certainly not stored; nothing of it has happened.
+``outcome_unknown``: whether it was stored nobody knows; the entity reads its journal again before it goes on.
 """
 
 NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle", "moved", "buffer_full", "no_host"})
@@ -262,6 +266,53 @@ class LeaseError(CastyError):
 
     Raised when a node starts. Later a lease that fails is a refusal.
     """
+
+
+class JournalError(CastyError):
+    """A store of durable state refused, or could not do, what it was asked for. The subclasses say what is known."""
+
+
+class Fenced(JournalError):
+    """Another writer has claimed the scope since; nothing was written.
+
+    Parameters:
+        text: What has happened, for people.
+        holder: Cluster of the newest claim, "" where it gave none.
+    """
+
+    def __init__(self, text: str, holder: str = "") -> None:
+        super().__init__(text)
+        self.holder: str = holder
+        """Cluster of the newest claim, "" where it gave none."""
+
+
+class SequenceConflict(JournalError):
+    """The stored events are not those that the writer has seen; nothing was written. Recover, then decide again."""
+
+
+class JournalUnavailable(JournalError):
+    """The store cannot be reached, or has no room; certainly nothing was written."""
+
+
+class JournalUncertain(JournalError):
+    """The store failed while it committed: nobody knows whether it was written. Claim again, then read."""
+
+
+class JournalDamaged(JournalError):
+    """A stored row cannot be read, or an event is missing between others. Nothing is skipped: a person has to look.
+
+    Parameters:
+        text: What has happened, for people.
+        persistence_id: Of the row.
+        seq: Number of the event, or revision of the value.
+    """
+
+    def __init__(self, text: str, persistence_id: str, seq: int) -> None:
+        super().__init__(text)
+        self.persistence_id: str = persistence_id
+        """Persistence id of the row."""
+        self.seq: int = seq
+        """Number of the event, or revision of the value."""
 
 
 class NodeDowned(CastyError):

@@ -1,0 +1,297 @@
+"""Interfaces of the stores of durable state: journal, snapshots, last values.
+
+A store fences: each write shows a `Claim`, and the store compares it with the newest claim of that scope in the
+transaction that writes. So a writer that was replaced while it slept changes nothing, whatever it believes.
+
+An entity's scope is its shard, claimed once before its first entity; the scope of a lone actor is its own persistence
+id. A persistence id belongs to one scope for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Protocol, runtime_checkable
+
+SLICES: Final = 1_024
+"""Parts of a journal by persistence id, for readers that share its tail."""
+
+PERSISTENCE_ID_LENGTH_MAX: Final = 600
+"""Characters of a persistence id or a scope: a key, a mark and an entity's id, each of at most 255, and room."""
+
+
+def slice_of(persistence_id: str) -> int:
+    """Return the slice of a persistence id, 0 to 1,023: the same at every node, in every store, for ever."""
+    return int.from_bytes(blake2b(persistence_id.encode(), digest_size=8).digest(), "big") % SLICES
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Right of one writer to one scope, until the next claim of that scope.
+
+    The number alone proves nothing: a store that was set back to an earlier time gives numbers twice. The token is
+    random.
+    """
+
+    scope: str
+    """What was claimed: a shard of a kind, or the persistence id of a lone actor."""
+    number: int
+    """Position among the claims of this scope, from 1."""
+    token: bytes
+    """16 random bytes, made by the store with the claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Event, snapshot or value in the form that is stored: names and plain values, never a class."""
+
+    name: str
+    """Stored name of the class, as of `casty.event`."""
+    version: int
+    """Version of its fields, from 1."""
+    payload: bytes
+    """Its fields by name, as msgpack."""
+    command_id: str = ""
+    """Id of the command that it came of; "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Record of a journal with its place in it."""
+
+    persistence_id: str
+    seq: int
+    """Number among the events of its persistence id, from 1 and without gaps."""
+    offset: int
+    """Number among all events of the journal. It grows; numbers may be left out, none is filled in later."""
+    record: Record
+    written_at: float
+    """Wall clock at the writer, in seconds since 1970: for people, nothing is decided by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """State after an event."""
+
+    seq: int
+    """Number of the last event in it."""
+    record: Record
+
+
+@runtime_checkable
+class Journal(Protocol):
+    """Store of events: appended, read in order, forgotten from the front.
+
+    One object serves one system at a time. All methods but `open` are called between entering and leaving of what
+    `open` returns, by many tasks at once; they may be cancelled. A cancelled append has an unknown outcome, as after
+    `JournalUncertain`.
+
+    Which error says what is known:
+
+    - `Fenced`, `SequenceConflict`, `JournalUnavailable`: certainly not written.
+    - `JournalUncertain`: unknown. After the next claim of the scope it is settled: a late write is either read then, or
+      refused for ever.
+    - `JournalDamaged`: a row cannot be read; it names id and number.
+    """
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """Return a block in which the journal works; leaving it waits for what was begun, at most some seconds.
+
+        Raises:
+            RuntimeError: The journal is open already.
+            JournalUnavailable: The store cannot be reached or made; the text says what was tried.
+            ConfigError: The store cannot work as it is, such as a file on a network file system.
+        """
+        ...
+
+    async def identify(self) -> str:
+        """Tell this store from others; nodes of a cluster with different stores refuse each other.
+
+        Returns:
+            The store's identity, up to 32 characters, the same for ever.
+        """
+        ...
+
+    async def settle(self, name: str, value: str) -> str:
+        """Write ``value`` under ``name`` for ever, unless something is written there; answer what is.
+
+        The number of shards of a kind stands there: another number would put an entity into another scope.
+
+        Parameters:
+            name: 1 to 600 characters.
+            value: At most 600 characters.
+
+        Returns:
+            The value that stands there, ``value`` or an earlier one.
+        """
+        ...
+
+    async def claim(self, scopes: Sequence[str], holder: str = "") -> Sequence[Claim]:
+        """Make all earlier claims of these scopes void, in one durable commit.
+
+        It waits for writes under way, and what they wrote is read afterwards; writes that begin later under an earlier
+        claim are refused.
+
+        Parameters:
+            scopes: 1 to 16,384 different scopes.
+            holder: Cluster of the claimant, told by `Fenced` to whom is replaced: up to 64 characters.
+
+        Returns:
+            A claim for each scope, in the order of ``scopes``.
+        """
+        ...
+
+    async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
+        """Append events of one persistence id, all or none; when it returns they are durable.
+
+        Parameters:
+            claim: Of the scope of that persistence id. The first append binds the id to that scope.
+            persistence_id: 1 to 600 characters.
+            after: Number of the last event of this id, 0 for none.
+            records: At least one.
+
+        Raises:
+            Fenced: The claim is void; nothing was written.
+            SequenceConflict: ``after`` is not the last event, or the id belongs to another scope; nothing was written.
+            JournalUnavailable: Certainly nothing was written.
+            JournalUncertain: Nobody knows; claim again and read.
+        """
+        ...
+
+    def read(self, persistence_id: str, after: int = 0) -> AsyncIterator[Stored]:
+        """Read the events of one persistence id in order, those that were there when it began.
+
+        Parameters:
+            persistence_id: Of the events.
+            after: Number of an event; reading begins behind it.
+
+        Returns:
+            An iterator over the events, without gaps.
+
+        Raises:
+            JournalDamaged: A row cannot be read, or one in the middle is missing; those before it were given.
+            JournalUnavailable: The store cannot be reached.
+        """
+        ...
+
+    async def tail(self, after: int, limit: int, slices: range | None = None) -> Sequence[Stored]:
+        """Read events of all persistence ids by offset. What is given is complete: none before it comes later.
+
+        Parameters:
+            after: Offset of an event; reading begins behind it.
+            limit: Most events to give, 1 to 10,000.
+            slices: Of `SLICES`: only ids of these slices (`slice_of`). None for all.
+
+        Returns:
+            Events in the order of their offsets; empty at the end.
+        """
+        ...
+
+    async def forget(self, claim: Claim, persistence_id: str, upto: int) -> None:
+        """Remove the events of an id up to a number, fenced as an append. Later numbers stay as they are.
+
+        Parameters:
+            claim: Of the scope of that persistence id.
+            persistence_id: Of the events.
+            upto: Number of the last event to remove.
+        """
+        ...
+
+    async def erase(self, claim: Claim, persistence_id: str) -> None:
+        """Remove all there is of an id: events, snapshots, value. Its next event has the number 1 again.
+
+        Parameters:
+            claim: Of the scope of that persistence id.
+            persistence_id: Of what is removed.
+        """
+        ...
+
+    def ids(self, scope_prefix: str = "") -> AsyncIterator[str]:
+        """Read the persistence ids with anything stored, of the scopes that begin with a text, in order.
+
+        Parameters:
+            scope_prefix: Beginning of the scopes; "" for all.
+
+        Returns:
+            An iterator over the ids.
+        """
+        ...
+
+
+@runtime_checkable
+class SnapshotStore(Protocol):
+    """Store of states that spare a reader the events before them. Fenced like a journal, and usually one."""
+
+    async def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
+        """Store the state after the event ``seq``; one of the same number is replaced.
+
+        Parameters:
+            claim: Of the scope of that persistence id.
+            persistence_id: Of the state.
+            seq: Number of the last event in it, from 1.
+            record: The state.
+        """
+        ...
+
+    async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
+        """Read the snapshots of an id, the newest first; one that is damaged is left out.
+
+        Parameters:
+            persistence_id: Of the snapshots.
+
+        Returns:
+            The snapshots that can be read.
+        """
+        ...
+
+    async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
+        """Remove all snapshots of an id but the newest ones.
+
+        Parameters:
+            claim: Of the scope of that persistence id.
+            persistence_id: Of the snapshots.
+            keep: Snapshots that stay, at least 1.
+        """
+        ...
+
+
+@runtime_checkable
+class StateStore(Protocol):
+    """Store of last values. Fenced like a journal, and usually one."""
+
+    async def load_state(self, persistence_id: str) -> tuple[int, Record] | None:
+        """Read a value and its revision.
+
+        Parameters:
+            persistence_id: Of the value.
+
+        Returns:
+            Revision and value; None where nothing is stored.
+
+        Raises:
+            JournalDamaged: The row cannot be read.
+        """
+        ...
+
+    async def store_state(self, claim: Claim, persistence_id: str, revision: int, record: Record) -> None:
+        """Store a value as the next revision; when it returns it is durable. Errors are those of `Journal.append`.
+
+        Parameters:
+            claim: Of the scope of that persistence id.
+            persistence_id: Of the value.
+            revision: Of this value: one above the stored revision, 1 where there is none.
+            record: The value.
+        """
+        ...
+
+    async def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
+        """Remove a value. Errors are those of `Journal.append`.
+
+        Parameters:
+            claim: Of the scope of that persistence id.
+            persistence_id: Of the value.
+            revision: The stored revision.
+        """
+        ...
