@@ -1,7 +1,7 @@
 """Interfaces of the stores of durable state: journal, snapshots, last values.
 
-A store fences: each write shows a `Claim`, and the store compares it with the newest claim of that scope in the
-transaction that writes. So a writer that was replaced while it slept changes nothing, whatever it believes.
+A store fences: each write shows a `Claim`, and the store compares it with the newest claim of the scope in the
+very transaction of the write. So a writer replaced while it slept changes nothing, whatever it believes.
 
 An entity's scope is its shard, claimed once before its first entity; the scope of a lone actor is its own persistence
 id. A persistence id belongs to one scope for ever.
@@ -16,14 +16,21 @@ from hashlib import blake2b
 from typing import Final, Protocol, runtime_checkable
 
 SLICES: Final = 1_024
-"""Parts of a journal by persistence id, for readers that share its tail."""
+"""Parts of a journal by persistence id, for readers sharing its tail."""
 
 PERSISTENCE_ID_LENGTH_MAX: Final = 600
 """Characters of a persistence id or a scope: a key, a mark and an entity's id, each of at most 255, and room."""
 
 
 def slice_of(persistence_id: str) -> int:
-    """Return the slice of a persistence id, 0 to 1,023: the same at every node, in every store, for ever."""
+    """Return the slice of a persistence id: the same at every node, in every store, for ever.
+
+    Parameters:
+        persistence_id: Of events.
+
+    Returns:
+        A number of 0 to 1,023.
+    """
     return int.from_bytes(blake2b(persistence_id.encode(), digest_size=8).digest(), "big") % SLICES
 
 
@@ -31,12 +38,12 @@ def slice_of(persistence_id: str) -> int:
 class Claim:
     """Right of one writer to one scope, until the next claim of that scope.
 
-    The number alone proves nothing: a store that was set back to an earlier time gives numbers twice. The token is
+    The number alone proves nothing: a store set back to an earlier time gives numbers twice. The token is
     random.
     """
 
     scope: str
-    """What was claimed: a shard of a kind, or the persistence id of a lone actor."""
+    """Claimed part of the journal: a shard of a kind, or the persistence id of a lone actor."""
     number: int
     """Position among the claims of this scope, from 1."""
     token: bytes
@@ -45,7 +52,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Event, snapshot or value in the form that is stored: names and plain values, never a class."""
+    """Event, snapshot or value in the stored form: names and plain values, never a class."""
 
     name: str
     """Stored name of the class, as of `casty.event`."""
@@ -54,7 +61,7 @@ class Record:
     payload: bytes
     """Its fields by name, as msgpack."""
     command_id: str = ""
-    """Id of the command that it came of; "" for none."""
+    """Id of the command behind it; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +69,13 @@ class Stored:
     """Record of a journal with its place in it."""
 
     persistence_id: str
+    """Persistence id of the event."""
     seq: int
     """Number among the events of its persistence id, from 1 and without gaps."""
     offset: int
     """Number among all events of the journal. It grows; numbers may be left out, none is filled in later."""
     record: Record
+    """The event."""
     written_at: float
     """Wall clock at the writer, in seconds since 1970: for people, nothing is decided by it."""
 
@@ -78,17 +87,19 @@ class StoredSnapshot:
     seq: int
     """Number of the last event in it."""
     record: Record
+    """The state."""
 
 
 @runtime_checkable
 class Journal(Protocol):
     """Store of events: appended, read in order, forgotten from the front.
 
-    One object serves one system at a time. All methods but `open` are called between entering and leaving of what
-    `open` returns, by many tasks at once; they may be cancelled. A cancelled append has an unknown outcome, as after
-    `JournalUncertain`.
+    One object serves one system at a time. All methods but `open` are called between entering and leaving of the
+    block, by many tasks at once; they may be cancelled. A cancelled append has an unknown outcome, as after
+    `JournalUncertain`. An argument out of its bounds is a ValueError, and nothing was done; before and after the block
+    each of them is a RuntimeError.
 
-    Which error says what is known:
+    Knowledge after each error:
 
     - `Fenced`, `SequenceConflict`, `JournalUnavailable`: certainly not written.
     - `JournalUncertain`: unknown. After the next claim of the scope it is settled: a late write is either read then, or
@@ -97,11 +108,14 @@ class Journal(Protocol):
     """
 
     def open(self) -> AbstractAsyncContextManager[None]:
-        """Return a block in which the journal works; leaving it waits for what was begun, at most some seconds.
+        """Open the journal for a block; leaving it waits for writes under way, at most some seconds.
+
+        Returns:
+            The block.
 
         Raises:
             RuntimeError: The journal is open already.
-            JournalUnavailable: The store cannot be reached or made; the text says what was tried.
+            JournalUnavailable: The store cannot be reached or made; the text tells the attempt.
             ConfigError: The store cannot work as it is, such as a file on a network file system.
         """
         ...
@@ -115,7 +129,7 @@ class Journal(Protocol):
         ...
 
     async def settle(self, name: str, value: str) -> str:
-        """Write ``value`` under ``name`` for ever, unless something is written there; answer what is.
+        """Write ``value`` under ``name`` for ever, unless another value stands there already.
 
         The number of shards of a kind stands there: another number would put an entity into another scope.
 
@@ -124,19 +138,19 @@ class Journal(Protocol):
             value: At most 600 characters.
 
         Returns:
-            The value that stands there, ``value`` or an earlier one.
+            The standing value, ``value`` or an earlier one.
         """
         ...
 
     async def claim(self, scopes: Sequence[str], holder: str = "") -> Sequence[Claim]:
         """Make all earlier claims of these scopes void, in one durable commit.
 
-        It waits for writes under way, and what they wrote is read afterwards; writes that begin later under an earlier
-        claim are refused.
+        It waits for writes under way, and they are read afterwards; writes begun later under an earlier claim are
+        refused.
 
         Parameters:
             scopes: 1 to 16,384 different scopes.
-            holder: Cluster of the claimant, told by `Fenced` to whom is replaced: up to 64 characters.
+            holder: Cluster of the claimant, told by `Fenced` to the replaced one: up to 64 characters.
 
         Returns:
             A claim for each scope, in the order of ``scopes``.
@@ -147,7 +161,7 @@ class Journal(Protocol):
         """Append events of one persistence id, all or none; when it returns they are durable.
 
         Parameters:
-            claim: Of the scope of that persistence id. The first append binds the id to that scope.
+            claim: Of the scope of the persistence id. The first append binds the id to the scope.
             persistence_id: 1 to 600 characters.
             after: Number of the last event of this id, 0 for none.
             records: At least one.
@@ -161,7 +175,7 @@ class Journal(Protocol):
         ...
 
     def read(self, persistence_id: str, after: int = 0) -> AsyncIterator[Stored]:
-        """Read the events of one persistence id in order, those that were there when it began.
+        """Read the events of one persistence id in order, up to the last one at its beginning.
 
         Parameters:
             persistence_id: Of the events.
@@ -177,7 +191,7 @@ class Journal(Protocol):
         ...
 
     async def tail(self, after: int, limit: int, slices: range | None = None) -> Sequence[Stored]:
-        """Read events of all persistence ids by offset. What is given is complete: none before it comes later.
+        """Read events of all persistence ids by offset. They are complete: none comes later before one of them.
 
         Parameters:
             after: Offset of an event; reading begins behind it.
@@ -193,7 +207,7 @@ class Journal(Protocol):
         """Remove the events of an id up to a number, fenced as an append. Later numbers stay as they are.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the events.
             upto: Number of the last event to remove.
         """
@@ -203,13 +217,13 @@ class Journal(Protocol):
         """Remove all there is of an id: events, snapshots, value. Its next event has the number 1 again.
 
         Parameters:
-            claim: Of the scope of that persistence id.
-            persistence_id: Of what is removed.
+            claim: Of the scope of the persistence id.
+            persistence_id: Of the events, snapshots and value.
         """
         ...
 
     def ids(self, scope_prefix: str = "") -> AsyncIterator[str]:
-        """Read the persistence ids with anything stored, of the scopes that begin with a text, in order.
+        """Read the persistence ids with anything stored, of the scopes beginning with a text, in order.
 
         Parameters:
             scope_prefix: Beginning of the scopes; "" for all.
@@ -222,13 +236,13 @@ class Journal(Protocol):
 
 @runtime_checkable
 class SnapshotStore(Protocol):
-    """Store of states that spare a reader the events before them. Fenced like a journal, and usually one."""
+    """Store of states, to spare readers the events before them. Fenced like a journal, and usually one."""
 
     async def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
         """Store the state after the event ``seq``; one of the same number is replaced.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the state.
             seq: Number of the last event in it, from 1.
             record: The state.
@@ -236,13 +250,13 @@ class SnapshotStore(Protocol):
         ...
 
     async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
-        """Read the snapshots of an id, the newest first; one that is damaged is left out.
+        """Read the snapshots of an id, the newest first; a damaged one is left out.
 
         Parameters:
             persistence_id: Of the snapshots.
 
         Returns:
-            The snapshots that can be read.
+            The readable snapshots.
         """
         ...
 
@@ -250,9 +264,9 @@ class SnapshotStore(Protocol):
         """Remove all snapshots of an id but the newest ones.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the snapshots.
-            keep: Snapshots that stay, at least 1.
+            keep: Snapshots to keep, at least 1.
         """
         ...
 
@@ -279,7 +293,7 @@ class StateStore(Protocol):
         """Store a value as the next revision; when it returns it is durable. Errors are those of `Journal.append`.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the value.
             revision: Of this value: one above the stored revision, 1 where there is none.
             record: The value.
@@ -290,7 +304,7 @@ class StateStore(Protocol):
         """Remove a value. Errors are those of `Journal.append`.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the value.
             revision: The stored revision.
         """
