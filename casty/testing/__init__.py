@@ -4,6 +4,7 @@ from casty.testing.detector_check import check_failure_detector
 from casty.testing.downing_check import check_downing_strategy
 from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
 from casty.testing.history import History, Operation
+from casty.testing.journal_contract import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
 from casty.testing.kit.behavior_kit import BehaviorTestKit
 from casty.testing.kit.effects import (
     AdapterMade,
@@ -35,10 +36,13 @@ __all__ = [
     "HistoryUndecided",
     "NotLinearizable",
     "Operation",
+    "JOURNAL_PROMISES",
     "Piped",
     "ProbeFactory",
     "ReceiveTimeoutSet",
     "RepliedError",
+    "SNAPSHOT_PROMISES",
+    "STATE_PROMISES",
     "Scheduled",
     "Spawned",
     "Stopped",
@@ -53,6 +57,7 @@ __all__ = [
     "check_downing_strategy",
     "check_failure_detector",
     "check_linearizable",
+    "check_journal",
     "no_leaks",
     "system_with_probes",
 ]

@@ -1,0 +1,1 @@
+"""Stores of durable state: journals, snapshots and last values, each behind the interfaces of `casty.journal`."""
