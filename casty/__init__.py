@@ -75,6 +75,7 @@ from casty.errors import (
 from casty.journal import Claim, Journal, Record, SnapshotStore, StateStore, Stored, StoredSnapshot, slice_of
 from casty.lease import Lease, LeaseClaim
 from casty.persistence.memory import MemoryJournal
+from casty.persistence.sqlite.sqlite_journal import SqliteJournal
 from casty.protocol.actor.supervision import (
     Directive,
     Escalate,
@@ -265,6 +266,7 @@ __all__ = [
     "ShardSuspended",
     "ShutdownPhase",
     "SnapshotStore",
+    "SqliteJournal",
     "SqliteLease",
     "StashBuffer",
     "StashOverflowError",

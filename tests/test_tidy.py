@@ -116,6 +116,7 @@ IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
     # (module, imported name): the reason. Only optional extras belong here.
     ("casty/cli/__init__.py", "casty.cli.app"): "says what to install when the extra cli is missing",
     ("casty/cluster/leases/lease.py", "sqlite3"): "a part of Python that some builds lack, and few nodes need",
+    ("casty/persistence/sqlite/sqlite_connection.py", "sqlite3"): "a part of Python that some builds lack",
 }
 PARAMETERS_EXEMPT = {
     # The public contract fixes these signatures; each of their parameters is documented.

@@ -7,7 +7,7 @@ spaces, or takes composed characters for their parts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from casty.config.validation import check_at_least
 from casty.journal import PERSISTENCE_ID_LENGTH_MAX, SLICES, Claim, Record
@@ -78,7 +78,7 @@ def check_record(record: object) -> None:
     check_at_least("Record.version", record.version, 1)
     if record.version > VERSION_MAX:
         raise ValueError(f"Record.version must be at most {VERSION_MAX}, got {record.version!r}")
-    payload: object = record.payload
+    payload = cast("object", record.payload)
     if not isinstance(payload, bytes) or len(payload) > PAYLOAD_BYTES_MAX:
         found = f"{len(payload)} bytes" if isinstance(payload, bytes) else repr(payload)
         raise ValueError(f"Record.payload must be at most {PAYLOAD_BYTES_MAX} bytes, got {found}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final, cast
 
 import trio
 
@@ -101,11 +101,17 @@ async def check_journal(
 
 
 def _lone(group: BaseExceptionGroup[BaseException], name: str) -> BaseException:
-    """Return the broken promise in a group, or a lone error; the group itself where it has several others."""
-    broken = group.subgroup(AssertionError)
-    error: BaseException = broken or group
-    while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) > 1 and broken is None:
-            return error
-        error = error.exceptions[0]
-    return AssertionError(f"{name.replace('_', ' ')}: {error}") if isinstance(error, AssertionError) else error
+    """Return the first broken promise in a group, or a lone error; the group itself where it has several others."""
+    found = list(_leaves(group))
+    broken = next((error for error in found if isinstance(error, AssertionError)), None)
+    if broken is not None:
+        return AssertionError(f"{name.replace('_', ' ')}: {broken}")
+    return found[0] if len(found) == 1 else group
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(cast("BaseExceptionGroup[BaseException]", error))
+        else:
+            yield error

@@ -6,9 +6,10 @@ Owns the opening and closing of handles. It must not know any promise, nor the k
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from casty.errors import Fenced, JournalError, SequenceConflict
 from casty.journal import Claim, Journal, Record, SnapshotStore, StateStore, Stored
@@ -119,10 +120,11 @@ class Trial:
         return f"{self._run}/{text}"
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Handle]:
+    async def open(self) -> AsyncGenerator[Handle]:
         """Open another handle on the store."""
         journal = self._factory()
-        require(isinstance(journal, Journal), f"the factory makes no Journal, but {journal!r}")
+        is_journal = isinstance(cast("object", journal), Journal)
+        require(is_journal, f"the factory makes no Journal, but {journal!r}")
         require(
             not any(journal is other for other in self._open),
             f"the factory hands out one open journal twice, {journal!r}: make a new one on the same store in each "
@@ -142,7 +144,7 @@ class Trial:
 
 
 @asynccontextmanager
-async def refused(why: str, *errors: type[Exception]) -> AsyncIterator[None]:
+async def refused(why: str, *errors: type[Exception]) -> AsyncGenerator[None]:
     """Require a block to end with one of some errors."""
     names = " or ".join(error.__name__ for error in errors)
     try:
