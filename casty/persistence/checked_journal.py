@@ -117,6 +117,7 @@ class CheckedJournal(ABC):
             16 random characters.
 
         Raises:
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
             RuntimeError: The journal is not open.
         """
         return await self._look(lambda tables: tables.identify())
@@ -133,6 +134,8 @@ class CheckedJournal(ABC):
 
         Raises:
             ValueError: Name or value are too long.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         check_setting(name, value)
@@ -150,6 +153,8 @@ class CheckedJournal(ABC):
 
         Raises:
             ValueError: There are no scopes, too many, or two of one name.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         scopes = scopes if isinstance(scopes, str) else tuple(scopes)
@@ -170,6 +175,8 @@ class CheckedJournal(ABC):
             Fenced: The claim is void; nothing was written.
             SequenceConflict: ``after`` is not the last event, or the id belongs to another scope.
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         records = tuple(records)
@@ -198,6 +205,8 @@ class CheckedJournal(ABC):
 
         async def fetch() -> Sequence[Stored]:
             nonlocal place, upto
+            if upto is not None and place >= upto:
+                return ()  # the page before ended with the last event
             start, end = place, upto
             page, upto = await self._look(lambda tables: tables.page(persistence_id, start, end, PAGE_ROWS))
             place = page[-1].seq if page else place
@@ -218,6 +227,7 @@ class CheckedJournal(ABC):
 
         Raises:
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
             RuntimeError: The journal is not open.
         """
         check_tail(after, limit, slices)
@@ -235,6 +245,8 @@ class CheckedJournal(ABC):
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: The id belongs to another scope.
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         check_write(claim, persistence_id)
@@ -252,6 +264,8 @@ class CheckedJournal(ABC):
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: The id belongs to another scope.
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         check_write(claim, persistence_id)
@@ -294,6 +308,8 @@ class CheckedJournal(ABC):
             Fenced: The claim is void; nothing was written.
             SequenceConflict: The id belongs to another scope.
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         check_write(claim, persistence_id)
@@ -314,6 +330,7 @@ class CheckedJournal(ABC):
 
         Raises:
             ValueError: The id is too long, or empty.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
             RuntimeError: The journal is not open.
         """
         check_persistence_id(persistence_id)
@@ -331,6 +348,8 @@ class CheckedJournal(ABC):
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: The id belongs to another scope.
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         check_write(claim, persistence_id)
@@ -348,6 +367,7 @@ class CheckedJournal(ABC):
 
         Raises:
             ValueError: The id is too long, or empty.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
             RuntimeError: The journal is not open.
         """
         check_persistence_id(persistence_id)
@@ -366,6 +386,8 @@ class CheckedJournal(ABC):
             Fenced: The claim is void; nothing was written.
             SequenceConflict: ``revision`` is not the next one, or the id belongs to another scope.
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         check_write(claim, persistence_id)
@@ -388,6 +410,8 @@ class CheckedJournal(ABC):
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: Another revision is stored, or none, or the id belongs to another scope.
             ValueError: An argument is out of its bounds.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            JournalUncertain: The store failed while it committed, and nobody knows.
             RuntimeError: The journal is not open.
         """
         check_write(claim, persistence_id)

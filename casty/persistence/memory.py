@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import trio
 
@@ -35,13 +35,13 @@ class MemoryJournal(CheckedJournal):
         self._tables = MemoryTables(secrets.token_hex(8))
         self._is_open = False
 
-    def handle(self) -> MemoryJournal:
+    def handle(self) -> Self:
         """Make another handle on the same store, for another system of the same process.
 
         Returns:
             The handle; writes through one are read through all.
         """
-        other = MemoryJournal()
+        other = type(self)()
         other._tables = self._tables
         return other
 

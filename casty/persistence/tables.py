@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from casty.errors import Fenced, SequenceConflict
+from casty.errors import Fenced, JournalDamaged, SequenceConflict
 from casty.journal import Claim, Record, Stored, StoredSnapshot, slice_of
 from casty.persistence.refusals import void_claim, wrong_deletion, wrong_event, wrong_revision, wrong_scope
 
@@ -44,8 +44,11 @@ class MemoryTables:
         self.log: list[Stored | None] = []
         """Events by offset, from 1; None where one was forgotten."""
         self.kept: dict[str, Kept] = {}
+        self.damaged: set[tuple[str, int]] = set()
+        """Unreadable events, by id and number, where a test has damaged some."""
         self._settled: dict[str, str] = {}
-        self._fences: dict[str, tuple[Claim, str]] = {}
+        self.fences: dict[str, tuple[Claim, str]] = {}
+        """The newest claim of each scope, with its holder."""
 
     def identify(self) -> str:
         """Return the identity of the store."""
@@ -59,9 +62,9 @@ class MemoryTables:
         """Replace the claims of some scopes, each by one with the given token."""
         claims: list[Claim] = []
         for scope, token in claimed:
-            before = self._fences.get(scope)
+            before = self.fences.get(scope)
             claims.append(Claim(scope, before[0].number + 1 if before else 1, token))
-        self._fences.update((claim.scope, (claim, holder)) for claim in claims)
+        self.fences.update((claim.scope, (claim, holder)) for claim in claims)
         return claims
 
     def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record], at: float) -> None:
@@ -83,7 +86,8 @@ class MemoryTables:
             return [], 0
         upto = kept.last if upto is None else upto
         first = max(after + 1, next(iter(kept.events), upto + 1))
-        return [kept.events[seq] for seq in range(first, min(upto, kept.last, first + limit - 1) + 1)], upto
+        found = [kept.events[seq] for seq in range(first, min(upto, kept.last, first + limit - 1) + 1)]
+        return self._readable(found), upto
 
     def tail(self, after: int, limit: int, slices: range | None) -> list[Stored]:
         """Return events of all ids behind an offset."""
@@ -94,7 +98,7 @@ class MemoryTables:
                 found.append(stored)
                 if len(found) == limit:
                     break
-        return found
+        return self._readable(found)
 
     def forget(self, claim: Claim, persistence_id: str, upto: int) -> None:
         """Remove the first events of an id."""
@@ -159,9 +163,19 @@ class MemoryTables:
             raise SequenceConflict(wrong_deletion(persistence_id, stored, revision))
         kept.value = None
 
+    def _readable(self, found: list[Stored]) -> list[Stored]:
+        """Return the events before the first damaged one; raise for it where it is the first of all."""
+        for place, stored in enumerate(found) if self.damaged else ():
+            if (stored.persistence_id, stored.seq) in self.damaged:
+                if place == 0:
+                    text = f"event {stored.seq} of {stored.persistence_id!r} cannot be read: it is damaged"
+                    raise JournalDamaged(text, stored.persistence_id, stored.seq)
+                return found[:place]
+        return found
+
     def _of(self, claim: Claim, persistence_id: str) -> Kept:
         """Return the rows of an id, for a valid claim; a new one is not kept yet."""
-        newest, holder = self._fences.get(claim.scope, (None, ""))
+        newest, holder = self.fences.get(claim.scope, (None, ""))
         if newest != claim:
             raise Fenced(void_claim(claim, newest.number if newest else 0, holder), holder)
         kept = self.kept.get(persistence_id)

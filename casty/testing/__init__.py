@@ -26,6 +26,7 @@ from casty.testing.kit.stepping import WouldWait
 from casty.testing.leaks import no_leaks
 from casty.testing.linearizability import HistoryUndecided, NotLinearizable, check_linearizable
 from casty.testing.probe import TestProbe
+from casty.testing.simulated_journal import JournalFaultName, SimulatedJournal
 
 __all__ = [
     "AdapterMade",
@@ -37,6 +38,7 @@ __all__ = [
     "NotLinearizable",
     "Operation",
     "JOURNAL_PROMISES",
+    "JournalFaultName",
     "Piped",
     "ProbeFactory",
     "ReceiveTimeoutSet",
@@ -44,6 +46,7 @@ __all__ = [
     "SNAPSHOT_PROMISES",
     "STATE_PROMISES",
     "Scheduled",
+    "SimulatedJournal",
     "Spawned",
     "Stopped",
     "TaskStarted",

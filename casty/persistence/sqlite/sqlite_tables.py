@@ -62,8 +62,8 @@ class Head:
 
 def checksum(persistence_id: str, number: int, record: Record) -> int:
     """Return the checksum of a row: of its place and of all its fields."""
-    head = f"{persistence_id}\0{number}\0{record.name}\0{record.version}\0{record.command_id}\0".encode()
-    return zlib.crc32(record.payload, zlib.crc32(head))
+    head = f"{persistence_id}\0{number}\0{record.version}\0{record.name}\0{record.command_id}\0"
+    return zlib.crc32(record.payload, zlib.crc32(head.encode()))
 
 
 class SqliteTables:

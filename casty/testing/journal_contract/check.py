@@ -69,7 +69,8 @@ async def check_journal(
         timeout: Seconds for each promise.
 
     Raises:
-        AssertionError: The journal breaks a promise. The message has its name, the expected and the found.
+        AssertionError: The journal breaks a promise, or fails where it should not. The message has the promise, the
+            expected and the found.
         TimeoutError: It took longer than ``timeout``.
         TypeError: ``factory`` is no function, or a promise is for another kind of store.
         ValueError: No promise has this name.
@@ -92,26 +93,23 @@ async def check_journal(
         with trio.move_on_after(timeout) as scope:
             try:
                 await _BY_NAME[name](Trial(factory, crash))
-            except AssertionError as error:
-                raise AssertionError(f"{name.replace('_', ' ')}: {error}") from error
-            except BaseExceptionGroup as group:
-                raise _lone(group, name) from group
+            except Exception as error:
+                found = _first(error)
+                kind = "" if isinstance(found, AssertionError) else f"{type(found).__name__}: "
+                raise AssertionError(f"{name.replace('_', ' ')}: {kind}{found}") from error
         if scope.cancelled_caught:
             raise TimeoutError(f"{name.replace('_', ' ')}: not done within {timeout:g} s")
 
 
-def _lone(group: BaseExceptionGroup[BaseException], name: str) -> BaseException:
-    """Return the first broken promise in a group, or a lone error; the group itself where it has several others."""
-    found = list(_leaves(group))
-    broken = next((error for error in found if isinstance(error, AssertionError)), None)
-    if broken is not None:
-        return AssertionError(f"{name.replace('_', ' ')}: {broken}")
-    return found[0] if len(found) == 1 else group
+def _first(error: BaseException) -> BaseException:
+    """Return the first broken promise in an error, or its first error of another kind."""
+    found = list(_leaves(error))
+    return next((each for each in found if isinstance(each, AssertionError)), found[0])
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(cast("BaseExceptionGroup[BaseException]", error))
-        else:
-            yield error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
