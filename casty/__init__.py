@@ -85,6 +85,8 @@ from casty.protocol.actor.supervision import (
     Stop,
     SupervisionStrategy,
 )
+from casty.protocol.event_sourcing.effect import Effect, nothing, persist, refuse, store
+from casty.protocol.event_sourcing.every import Every
 from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.sharding.allocation import Allocation, LeastShards
 from casty.protocol.sharding.entity_events import EntityFailed
@@ -130,6 +132,7 @@ from casty.runtime.system.statistics import SystemStatistics
 from casty.runtime.system.system import ActorSystem
 from casty.runtime.system.timer_scheduler import TimerScheduler
 from casty.runtime.system.topic_subscription import TopicSubscription
+from casty.schema.events import event, upcast
 from casty.schema.names import message
 from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Network
@@ -178,6 +181,7 @@ __all__ = [
     "Deregister",
     "Directive",
     "DowningStrategy",
+    "Effect",
     "EncodeError",
     "EnlistBlocked",
     "EntityFailed",
@@ -187,6 +191,7 @@ __all__ = [
     "Escalate",
     "EventStreamSubscribe",
     "EventStreamUnsubscribe",
+    "Every",
     "ExtensionNode",
     "FailureDetector",
     "FailureDetectorConfig",
@@ -297,6 +302,12 @@ __all__ = [
     "Watching",
     "WireType",
     "channel_of",
+    "event",
     "message",
+    "nothing",
+    "persist",
+    "refuse",
     "slice_of",
+    "store",
+    "upcast",
 ]

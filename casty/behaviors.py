@@ -9,6 +9,8 @@ from casty.cluster.pubsub.broadcast import BroadcastedBehavior
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
 from casty.cluster.sharding.singleton import SingletonBehavior
 from casty.protocol.actor.supervision import SupervisionStrategy
+from casty.protocol.event_sourcing.effect import Effect
+from casty.protocol.event_sourcing.every import EVERY_HUNDRED, Every
 from casty.protocol.sharding.allocation import LEAST_SHARDS, Allocation
 from casty.refs import ActorRef, EntityKey, ServiceKey, check_key, check_ref
 from casty.runtime.actor.stash import StashBuffer
@@ -16,6 +18,10 @@ from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.behavior.interception import spying_for
 from casty.runtime.behavior.signatures import (
+    APPLY,
+    DECIDE,
+    DECIDE_ASYNC,
+    DECIDE_STATE,
     HOOK,
     INTERCEPT,
     PRE_RESTART,
@@ -26,12 +32,16 @@ from casty.runtime.behavior.signatures import (
     TIMERS,
     check_behavior,
     check_function,
+    check_pure,
 )
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.sourcing.sourced_behavior import SourcedBehavior, SourcedFunctions
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.timer_scheduler import TimerScheduler
 
+E = TypeVar("E")
 M = TypeVar("M")
+S = TypeVar("S")
 
 
 class Behaviors:
@@ -312,6 +322,102 @@ class Behaviors:
         check_behavior(behavior, "spy")
         check_ref(ref, "spy")
         return forms.Intercepted(behavior, cast("forms.Interceptor", spying_for(ref)))
+
+    @staticmethod
+    def event_sourced(
+        persistence_id: str | None = None,
+        *,
+        empty: S,
+        decide: Callable[[S, M], Effect[E]],
+        apply: Callable[[S, E], S],
+        snapshots: Every | None = EVERY_HUNDRED,
+    ) -> Behavior[M]:
+        """Keep a state as the events behind it: each is durable before anybody is answered.
+
+        Both functions are pure: no clock, no chance, no change of a state in place. ``apply`` is all there is to a
+        replay. Commands in wait meanwhile are decided in turn, and share the next append, all or none.
+        The system needs a journal: ``SystemConfig(journal=...)``.
+
+        A command whose ``apply`` raises is refused, and nothing of it stored. Where the journal cannot be reached, the
+        asker gets AskFailed with ``journal_unavailable``; where nobody knows the outcome, with ``outcome_unknown``.
+
+        Parameters:
+            persistence_id: Id in the journal, for ever, such as ``"till-1"``. None for an entity of ``sharded``, whose
+                id is derived from its key and its own.
+            empty: State before the first event.
+            decide: Function of state and command; it returns an `Effect`: ``persist(...)``, ``nothing()`` or
+                ``refuse(...)``, and the replies to it.
+            apply: Function of state and event; it returns the next state.
+            snapshots: When to take snapshots of the state; None: never.
+
+        Returns:
+            A behaviour to spawn.
+
+        Raises:
+            TypeError: ``decide`` or ``apply`` is no plain function of two parameters, ``empty`` is a class, or
+                ``snapshots`` no `Every`.
+            ValueError: The id is empty, too long, not printable, or holds ``#``.
+        """
+        check_pure(decide, DECIDE)
+        check_pure(apply, APPLY)
+        functions = SourcedFunctions(decide=decide, apply=apply)
+        return SourcedBehavior("Behaviors.event_sourced", persistence_id, empty, functions, snapshots)
+
+    @staticmethod
+    def event_sourced_actor(
+        persistence_id: str | None = None,
+        *,
+        empty: S,
+        decide: Callable[[ActorContext[M], S, M], Awaitable[Effect[E]]],
+        apply: Callable[[S, E], S],
+        snapshots: Every | None = EVERY_HUNDRED,
+    ) -> Behavior[M]:
+        """Do as ``event_sourced``, with an async ``decide``: it may wait for another actor, or a payment.
+
+        One command at a time: the next is decided when the events of the one before are durable.
+
+        Parameters:
+            persistence_id: Id in the journal, for ever; None for an entity of ``sharded``.
+            empty: State before the first event.
+            decide: Async function of context, state and command; it returns an `Effect`.
+            apply: Function of state and event; it returns the next state.
+            snapshots: When to take snapshots of the state; None: never.
+
+        Returns:
+            A behaviour to spawn.
+
+        Raises:
+            TypeError: ``decide`` is no async function of three parameters, ``apply`` no plain one of two, ``empty`` is
+                a class, or ``snapshots`` no `Every`.
+            ValueError: The id is empty, too long, not printable, or holds ``#``.
+        """
+        check_function(decide, DECIDE_ASYNC)
+        check_pure(apply, APPLY)
+        functions = SourcedFunctions(decide_async=decide, apply=apply)
+        return SourcedBehavior("Behaviors.event_sourced_actor", persistence_id, empty, functions, snapshots)
+
+    @staticmethod
+    def durable_state(
+        persistence_id: str | None = None, *, empty: S, decide: Callable[[S, M], Effect[S]]
+    ) -> Behavior[M]:
+        """Keep the last value of a state: it is durable before anybody is answered.
+
+        Parameters:
+            persistence_id: Id in the journal, for ever; None for an entity of ``sharded``.
+            empty: State before the first is stored.
+            decide: Function of state and command; it returns an `Effect`: ``store(state)``, ``nothing()`` or
+                ``refuse(...)``, and the replies to it.
+
+        Returns:
+            A behaviour to spawn.
+
+        Raises:
+            TypeError: ``decide`` is no plain function of two parameters, or ``empty`` is a class.
+            ValueError: The id is empty, too long, not printable, or holds ``#``.
+        """
+        check_pure(decide, DECIDE_STATE)
+        functions = SourcedFunctions(decide=decide)
+        return SourcedBehavior("Behaviors.durable_state", persistence_id, empty, functions, None)
 
     @staticmethod
     def sharded(

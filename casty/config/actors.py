@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
+from typing import cast
 
 from casty.config.validation import (
     check_count,
@@ -15,6 +16,7 @@ from casty.config.validation import (
     check_positive,
 )
 from casty.errors import ConfigError
+from casty.journal import Journal
 from casty.schema.names import message
 
 
@@ -58,7 +60,6 @@ class Mailbox:
         check_kind("Mailbox.overflow", self.overflow, MailboxOverflowStrategy, "MailboxOverflowStrategy.drop_oldest")
 
 
-@message("casty.SystemConfig")
 @dataclass(frozen=True, slots=True)
 class SystemConfig:
     """Settings of an `ActorSystem`, clustered or not.
@@ -86,13 +87,28 @@ class SystemConfig:
     other nodes always: another one is a TypeError at its sender, instead of falling through a ``match``. None means
     with ``python -X dev`` only. It costs nothing when off; when on, a ``tell`` takes more than twice as long.
     """
+    check_states: bool | None = None
+    """Whether ``apply`` of event-sourced actors runs twice and is compared, and a state changed in place is an error
+    with the name of the field. None means with ``python -X dev`` only. It takes as long as a state is large.
+    """
     seed: int | None = None
     """Makes the system's random choices repeatable: the jitter of restarts, the addresses of asks, and in a cluster the
     choices of the node, so each run of a node needs another one. For simulations only: an address that can be computed
     can be forged.
     """
+    journal: Journal | None = None
+    """Store of event-sourced actors and durable states; None: the system has none. It is opened before the first actor
+    starts, and closed after the last one has ended.
+    """
+    recoveries_max: int = 64
+    """Event-sourced actors reading their history at one time; more wait in line. Too low makes a start of many slow,
+    too high lets their reads get in the way of the writes of others.
+    """
 
     def __post_init__(self) -> None:
+        check_count(self, "recoveries_max")
+        if self.journal is not None and not isinstance(cast("object", self.journal), Journal):
+            raise ConfigError(f"SystemConfig.journal must be a casty.Journal or None, got {self.journal!r}")
         if self.seed is not None:
             check_count(self, "seed", least=0)
         check_positive(self, "stop_timeout", "shutdown_timeout", "slow_handler_after")

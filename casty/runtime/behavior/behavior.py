@@ -72,6 +72,13 @@ class Composed(Behavior[M]):
             Behaviour of the actor.
         """
 
+    def check(self, *, has_journal: bool) -> None:
+        """Raise ConfigError where the system cannot run such an actor, before it is spawned. For the library.
+
+        Parameters:
+            has_journal: Whether the system has a journal.
+        """
+
 
 class ReceiveTarget(Protocol[M_contra]):
     """Next receiver behind an interceptor: ``await target(message)`` passes a message on.
@@ -198,6 +205,14 @@ class Discoverable(Behavior[object]):
     def message_type(self) -> object | None:
         found = self.inner.message_type()
         return self.key.message_type if found is None else found
+
+
+def check_composed(behavior: Behavior[Never], *, has_journal: bool) -> None:
+    """Raise ConfigError where a behaviour, wrapped or not, has no place in a system."""
+    while isinstance(behavior, (Supervised, Lifecycle, Intercepted, Discoverable)):
+        behavior = behavior.inner
+    if isinstance(behavior, Composed):
+        cast("Composed[object]", behavior).check(has_journal=has_journal)
 
 
 def receive(handler: Callable[[C, M], Awaitable[Behavior[Never]]]) -> Behavior[M]:

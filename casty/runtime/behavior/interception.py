@@ -141,6 +141,11 @@ class InterceptedInbox(Inbox[M]):
             f"receive_nowait() does not wait, and the interceptors of {self._path} may: use `await inbox.receive()`"
         )
 
+    async def take_ready(self) -> object:
+        if not self._passed and not self._done:
+            await self._intercept(self._inner.take_ready)
+        return self._passed.popleft() if self._passed else NOTHING
+
     def close(self) -> None:
         self._inner.close()
         unread, self._unfinished = [self._unfinished, *self._passed], NOTHING
@@ -154,6 +159,8 @@ class InterceptedInbox(Inbox[M]):
         message, self._unfinished = self._unfinished, NOTHING
         if message is NOTHING:
             message = await read()
+        if message is NOTHING:
+            return
         try:
             answer = await self._chain(self._ctx, message)
         except BaseException as error:

@@ -44,6 +44,10 @@ STASH: Final = Shape("Behaviors.with_stash", 1, "async def factory(stash) -> Beh
 INTERCEPT: Final = Shape("Behaviors.intercept", 3, "async def interceptor(ctx, message, target) -> Behavior")
 HOOK: Final = Shape("Behaviors.with_lifecycle", 1, "async def hook(ctx) -> None")
 PRE_RESTART: Final = Shape("Behaviors.with_lifecycle", 2, "async def pre_restart(ctx, exception) -> None")
+DECIDE: Final = Shape("Behaviors.event_sourced", 2, "def decide(state, command) -> Effect")
+APPLY: Final = Shape("Behaviors.event_sourced", 2, "def apply(state, event) -> state")
+DECIDE_STATE: Final = Shape("Behaviors.durable_state", 2, "def decide(state, command) -> Effect")
+DECIDE_ASYNC: Final = Shape("Behaviors.event_sourced_actor", 3, "async def decide(ctx, state, command) -> Effect")
 
 
 def check_function(function: object, shape: Shape) -> None:
@@ -62,6 +66,20 @@ def check_function(function: object, shape: Shape) -> None:
     _check_count(function, code, bound, shape)
     if shape.parameters == 2 and code.co_argcount > bound + 1:
         _check_kind(function, code.co_varnames[bound + 1], shape)
+
+
+def check_pure(function: object, shape: Shape) -> None:
+    """Raise TypeError unless ``function`` is a plain one that can be called as ``shape`` says."""
+    if not callable(function):
+        raise shape.refusal(function, "is no function")
+    if inspect.iscoroutinefunction(function):
+        advice = "; Behaviors.event_sourced_actor takes an async decide" if "decide" in shape.text else ""
+        raise shape.refusal(function, f"is async: write def{advice}")
+    code: object = getattr(function, "__code__", None)
+    if isinstance(code, CodeType):
+        if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+            raise shape.refusal(function, "contains a yield: return all of it at once")
+        _check_count(function, code, 1 if inspect.ismethod(function) else 0, shape)
 
 
 def check_behavior(value: object, maker: str) -> None:

@@ -158,6 +158,22 @@ class Inbox(ReceiveHandle[M]):
             cell.stop()
             self._mailbox.wake()
 
+    async def take_ready(self) -> object:
+        """Take a waiting message; wait for interceptors alone. For the library.
+
+        Returns:
+            The message; a mark where there is none, or none will ever come.
+        """
+        if self._is_batch_over():
+            await self._end_batch()
+        message: object = SKIPPED
+        while message is SKIPPED:
+            try:
+                message = self._next()
+            except (trio.EndOfChannel, trio.ClosedResourceError):
+                return NOTHING
+        return message
+
     def _drop(self, messages: Iterable[object]) -> None:
         """Make dead letters of taken messages never read. For layers between an inbox and its main."""
         cell = self._cell

@@ -30,7 +30,7 @@ from casty.runtime.behavior.arguments import (
     first_delay,
     refuse_own_watch,
 )
-from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.behavior.behavior import Behavior, check_composed
 from casty.runtime.behavior.signatures import (
     check_adapter,
     check_async_function,
@@ -593,6 +593,7 @@ def spawn_cell(
             f"there is an actor at {path} already; its name is free again when it has stopped: "
             "a parent stops a child and waits with `await ctx.stopped(child)`"
         )
+    check_composed(behavior, has_journal=kernel.config.journal is not None)
     if kernel.hooks.on_spawn is not None:
         message_type = behavior.message_type()
         if message_type is not None:

@@ -41,6 +41,7 @@ from casty.runtime.events import (
     Terminated,
 )
 from casty.runtime.hooks import KernelHooks
+from casty.runtime.journaling.system_journal import SystemJournal
 from casty.runtime.listeners import LifecycleListeners
 from casty.runtime.messaging.ask import AskRef, refuse, refuse_asks
 from casty.runtime.messaging.ask_wheel import AskWheel
@@ -105,7 +106,12 @@ class Kernel:
     """Inside of an `ActorSystem`. Made inside of Trio, in the thread it stays in."""
 
     def __init__(
-        self, system: object, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
+        self,
+        system: object,
+        name: str,
+        config: SystemConfig,
+        on_escalation: Callable[[Exception], None],
+        journal: SystemJournal | None = None,
     ) -> None:
         self.roots = Children(self, None)
         self.counters = Counters()
@@ -125,6 +131,8 @@ class Kernel:
         """For the contexts of actors."""
         self.name = name
         self.config = config
+        self.journal = journal
+        """Journal of the event-sourced actors, open."""
         self.thread = get_ident()
         self.token = trio.lowlevel.current_trio_token()
         self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time

@@ -22,6 +22,7 @@ from casty.runtime.actor.sharing_cell import SharingCell
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import check_async_function
 from casty.runtime.events import EventStreamCmd
+from casty.runtime.journaling.system_journal import open_journal
 from casty.runtime.listeners import ActorLifecycleListener
 from casty.runtime.messaging import ask as asking
 from casty.runtime.messaging.entity_ref import entity_ref, singleton_ref
@@ -150,21 +151,23 @@ class ActorSystem:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         """Time for actors to live in. Subclasses wrap it to add parts with a life as long."""
-        self._kernel_or_none = kernel = Kernel(self, self.name, self.config, self._escalated_to_root)
-        async with trio.open_nursery() as nursery:
-            kernel.start(nursery, self._guard, (kernel,), f"{self.name} (guardian)")
-            try:
-                await trio.lowlevel.checkpoint()
-                with self._body_scope:
-                    yield
-            finally:
-                self._shutdown_requested.set()
-                with trio.CancelScope(shield=True):
-                    try:
-                        await self._stopped.wait()
-                    except KeyboardInterrupt:  # a second Ctrl-C: no more patience
-                        kernel.shutdown.hurry()
-                        raise
+        async with open_journal(self.config, self.name, self.wire_types) as journal:
+            kernel = Kernel(self, self.name, self.config, self._escalated_to_root, journal)
+            self._kernel_or_none = kernel
+            async with trio.open_nursery() as nursery:
+                kernel.start(nursery, self._guard, (kernel,), f"{self.name} (guardian)")
+                try:
+                    await trio.lowlevel.checkpoint()
+                    with self._body_scope:
+                        yield
+                finally:
+                    self._shutdown_requested.set()
+                    with trio.CancelScope(shield=True):
+                        try:
+                            await self._stopped.wait()
+                        except KeyboardInterrupt:  # a second Ctrl-C: no more patience
+                            kernel.shutdown.hurry()
+                            raise
 
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, kernel: Kernel) -> None:

@@ -20,7 +20,7 @@ from casty.schema.names import is_tolerant
 from casty.schema.types import SCALARS, Form, Kind, describe, is_untyped, parse, strip
 from casty.wire.codec.containers import dict_hooks, item_hooks, tuple_hooks
 from casty.wire.codec.custom import custom_hooks
-from casty.wire.codec.defaults import Taught, may_lack
+from casty.wire.codec.defaults import Taught
 from casty.wire.codec.hook import Hook, HookPair, TypeMismatch, around
 from casty.wire.codec.records import FieldHooks, RecordFaults, empty_hook, fill_decode, fill_encode, locate_field
 from casty.wire.codec.recursion import LevelsSpent, Nesting, Unfinished
@@ -38,12 +38,14 @@ class TypeKey(NamedTuple):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Compiler:
-    """Makes hooks and remembers them."""
+    """Makes hooks and remembers them. ``tag_of`` names the variants of unions; None takes ``name_of``."""
 
     name_of: Callable[[type], str]
     export_ref: ExportRef
     import_ref: ImportRef
     taught: Taught
+    tolerates: Callable[[type], bool] = is_tolerant
+    tag_of: Callable[[type], str] | None = None
     nesting: Nesting = field(default_factory=Nesting)
     """Depth to which the message being converted may still be nested, shared by all hooks of this compiler."""
     promised: list[object] = field(default_factory=list[object])
@@ -119,21 +121,22 @@ class Compiler:
     def _record(self, _: str, key: TypeKey) -> HookPair:
         (type_form, form), unfinished = key, self._unfinished[key.type_form]
         cls, label, fields = form.origin, self.name_of(form.origin), list[FieldHooks]()
+        tolerates = self.tolerates(cls)
         for one in fields_of(type_form, label).fields:
             pair = self._hooks(one.type_form)
             kind, inner = pair.kept, _optional(parse(one.type_form))
             if kind is None and inner is not None:
                 kind, pair = type(None), self._hooks(inner)  # the record looks for None itself
-            is_optional, keyword_only = may_lack(form, one), one.keyword_only
+            is_optional, keyword_only = one.has_default and tolerates, one.keyword_only
             fields.append(FieldHooks(one.name, one.init_name, is_optional, keyword_only, kind, pair))
         itself = around(*unfinished.hooks[:2], *(one.hooks for one in fields))
         levels = itself.levels if unfinished.is_met else 0
-        faults, names = RecordFaults(label, fields, is_tolerant(cls)), {"nesting": self.nesting, "spent": LevelsSpent}
+        faults, names = RecordFaults(label, fields, tolerates), {"nesting": self.nesting, "spent": LevelsSpent}
         encode, decode = cast("tuple[FunctionType, FunctionType]", itself[:2])
         faults_of_value = {"refuse": partial(TypeMismatch, label), "explain": locate_field}
         fill_encode(encode, cls, fields, names | faults_of_value, levels)
         names |= {"refuse": faults.refuse, "explain": faults.explain}
-        fill_decode(decode, cls, fields, names, levels, is_exact=not is_tolerant(cls))
+        fill_decode(decode, cls, fields, names, levels, is_exact=not tolerates)
         return itself._replace(levels=0) if levels else itself
 
     def _container(self, label: str, key: TypeKey) -> HookPair:
@@ -163,7 +166,7 @@ class Compiler:
         if form.kind in (Kind.scalar, Kind.literal) and form.origin in PLAIN:
             return ""
         if form.kind in (Kind.record, Kind.enum, Kind.literal, Kind.custom):
-            return self.name_of(form.origin)
+            return (self.tag_of or self.name_of)(form.origin)
         return "ref" if form.kind is Kind.ref else SCALARS.get(form.origin, form.origin.__name__)
 
 

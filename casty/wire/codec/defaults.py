@@ -19,7 +19,7 @@ EACH_KIND = (Kind.list, Kind.sequence, Kind.set, Kind.frozenset, Kind.dict)
 """Containers whose number of items is not of their type."""
 
 
-def may_lack(form: Form, field: RecordField) -> bool:
+def _may_lack(form: Form, field: RecordField) -> bool:
     """Whether a message may leave a field of a record out."""
     return field.has_default and is_tolerant(form.origin)
 
@@ -35,7 +35,7 @@ def defaults_in(type_form: object, taught: Taught) -> int:
         form = parse(one)
         if form.kind is Kind.record:
             record = fields_of(one, "")
-            lacking = [field for field in record.fields if may_lack(form, field)]
+            lacking = [field for field in record.fields if _may_lack(form, field)]
             found = max(found, record.made_count + sum(_values_of(field, held, taught) for field in lacking))
         waiting += _parts(one, form, taught)
     return found

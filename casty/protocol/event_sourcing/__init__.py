@@ -1,0 +1,1 @@
+"""Event sourcing, without a journal: commands to events, and events to states."""

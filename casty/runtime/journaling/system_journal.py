@@ -1,0 +1,99 @@
+"""Journal of a system, with the common part of its event-sourced actors.
+
+Owns the claims of lone actors, the bound of recoveries, the codec, and the ids in use. It does not know entities.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from casty.config import SystemConfig
+from casty.errors import ConfigError
+from casty.journal import Journal, SnapshotStore, StateStore
+from casty.runtime.journaling.scope_claim import ScopeClaim
+from casty.wire.storing.stored_codec import StoredCodec
+from casty.wire_types import WireType
+
+
+@dataclass(frozen=True, slots=True)
+class EntityScope:
+    """Place of an entity in the journal."""
+
+    persistence_id: str
+    claim: ScopeClaim
+    """Claim of its shard."""
+
+
+class EntityScoped:
+    """Context of an entity, with its place in the journal."""
+
+    __slots__ = ()
+
+    @property
+    def entity_scope(self) -> EntityScope:
+        """Place of the entity in the journal."""
+        raise NotImplementedError
+
+
+class SystemJournal:
+    """Journal of one system while it runs.
+
+    Parameters:
+        journal: Store, open.
+        holder: Name of the claimant.
+        config: Settings of the system.
+        wire_types: Types taught to the system.
+    """
+
+    def __init__(
+        self, journal: Journal, holder: str, config: SystemConfig, wire_types: Sequence[WireType[Any, Any]]
+    ) -> None:
+        self.journal = journal
+        self.holder = holder
+        self.snapshots: SnapshotStore | None = journal if isinstance(journal, SnapshotStore) else None
+        self.states: StateStore | None = journal if isinstance(journal, StateStore) else None
+        self.codec = StoredCodec(wire_types)
+        self.recoveries = trio.CapacityLimiter(config.recoveries_max)
+        """Bound of the recoveries at one time; first come, first served."""
+        self.checks_states = sys.flags.dev_mode if config.check_states is None else config.check_states
+        """Whether ``decide`` and ``apply`` are checked for purity."""
+        self._in_use: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<SystemJournal {self.journal!r} ids={len(self._in_use)}>"
+
+    def lone_scope(self, persistence_id: str) -> ScopeClaim:
+        """Return the claim of a lone actor: its scope is its own id."""
+        return ScopeClaim(self.journal, persistence_id, self.holder)
+
+    @contextmanager
+    def in_use(self, persistence_id: str, path: str) -> Generator[None]:
+        """Keep an id from other actors of this system: two would fence each other. Raises ConfigError."""
+        other = self._in_use.get(persistence_id)
+        if other is not None:
+            raise ConfigError(
+                f"{path} and {other} have the persistence id {persistence_id!r}: give each actor one of its own"
+            )
+        self._in_use[persistence_id] = path
+        try:
+            yield
+        finally:
+            del self._in_use[persistence_id]
+
+
+@asynccontextmanager
+async def open_journal(
+    config: SystemConfig, holder: str, wire_types: Sequence[WireType[Any, Any]]
+) -> AsyncGenerator[SystemJournal | None]:
+    """Open the journal of a system for the time of a block; None where it has none."""
+    if config.journal is None:
+        yield None
+        return
+    async with config.journal.open():
+        yield SystemJournal(config.journal, holder, config, wire_types)

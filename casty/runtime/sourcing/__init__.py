@@ -1,0 +1,1 @@
+"""Event-sourced actors: their behaviours, and the task between mailbox and journal."""

@@ -1,0 +1,1 @@
+"""Records of events and states, and back: bytes of a journal."""
