@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from casty.errors import ConfigError, UnsupportedTypeError
 from casty.schema.fields import RecordFields, UnresolvedNameError
 from casty.schema.names import check_wire_name
+from casty.schema.record_faults import fault_of_record
 from casty.schema.types import Kind, describe, is_generic, parse, walk
 
 C = TypeVar("C")
@@ -178,6 +179,8 @@ def _declare(cls: type, facts: EventFacts) -> None:
     if other is not None and _place_of(other) != _place_of(cls):
         owner = ".".join(_place_of(other))
         raise ValueError(f"stored name {facts.name!r} is taken by {owner}: choose another one for {cls.__qualname__}")
+    if RecordFields.exist_on(cls) and (fault := fault_of_record(cls)):
+        raise UnsupportedTypeError(f"{cls.__qualname__}: {fault}")
     if is_generic(cls) or not RecordFields.exist_on(cls) or parse(cls).kind is not Kind.record:
         raise UnsupportedTypeError(
             f"{cls.__qualname__} is no plain dataclass where @casty.event sees it: "

@@ -7,11 +7,14 @@ the performers of a step, or its time.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Generic, Never, TypeAlias, TypeVar
+from typing import Final, Generic, Never, TypeAlias, TypeVar, overload
 
 from casty.refs import ActorRef, check_ref
 
 E = TypeVar("E")
+E2 = TypeVar("E2")
+E3 = TypeVar("E3")
+E4 = TypeVar("E4")
 E_co = TypeVar("E_co", covariant=True)
 M = TypeVar("M")
 R = TypeVar("R")
@@ -112,7 +115,23 @@ class Effect(Generic[E_co]):
         return replace(self, stops=True)
 
 
-def persist(*events: E) -> Effect[E]:
+@overload  # events of several classes: without them, a checker takes their common base
+def persist(first: E, second: E2, /) -> Effect[E | E2]: ...
+
+
+@overload
+def persist(first: E, second: E2, third: E3, /) -> Effect[E | E2 | E3]: ...
+
+
+@overload
+def persist(first: E, second: E2, third: E3, fourth: E4, /) -> Effect[E | E2 | E3 | E4]: ...
+
+
+@overload
+def persist(*events: E) -> Effect[E]: ...
+
+
+def persist(*events: object) -> Effect[object]:
     """Store events: all or none, in this order.
 
     Parameters:

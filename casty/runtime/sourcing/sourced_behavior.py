@@ -28,8 +28,11 @@ from casty.wire.storing.stored_codec import StoredCodec, is_declared
 M = TypeVar("M")
 
 NO_JOURNAL: Final = (
-    "give the system a journal, such as ActorSystem(config=SystemConfig(journal=MemoryJournal())) in a test, or one "
+    "give the system one, such as ActorSystem(config=SystemConfig(journal=MemoryJournal())) in a test, or one "
     "that stores on a disk"
+)
+NO_ID: Final = (
+    "{} of a lone actor needs a persistence id, such as 'till-1': the store keeps its state under it for ever"
 )
 
 AsyncDecide = Callable[[Any, Any, Any], Awaitable[object]]
@@ -93,29 +96,16 @@ class SourcedBehavior(Composed[M]):
         return annotated(self.functions.decide, position=1)
 
     def check(self, *, has_journal: bool) -> None:
-        """Raise ConfigError where there is no journal, or the chains of upcasts do not close. For the library.
+        """Raise ConfigError without a journal, or with a gap in a chain of upcasts; ValueError without an id.
 
         Parameters:
             has_journal: Whether the system has a journal.
         """
         if not has_journal:
-            raise ConfigError(f"{self.maker} needs a journal: {NO_JOURNAL}")
-        for one in self.functions.event_types():
-            form = parse(one)
-            if form.kind is not Kind.record or event_facts(form.origin) is None:
-                raise ConfigError(
-                    f"{self.maker}: the event {describe(one)} has no stored name: "
-                    'write @casty.event("...") in the line above @dataclass(frozen=True)'
-                )
-            check_chain(form.origin)
-        state_type = self.functions.state_type(self.empty)
-        for form in (parse(state_type), *map(parse, _variants(state_type))):
-            check_chain(form.origin)
-        if self.functions.apply is None and not is_declared(state_type):
-            raise ConfigError(
-                f"{self.maker}: the state {describe(state_type)} has no stored name: "
-                'write @casty.event("...") in the line above @dataclass(frozen=True)'
-            )
+            raise ConfigError(f"{self.maker} has no journal: {NO_JOURNAL}")
+        if self.persistence_id is None:
+            raise ValueError(NO_ID.format(self.maker))
+        self._check_types()
 
     def compose(self) -> Behavior[Any]:
         """Make the behaviour: it recovers where it is spawned. For the library.
@@ -147,10 +137,29 @@ class SourcedBehavior(Composed[M]):
             partial(codec.plain, state_type) if is_checked and (is_value or snapshots is not None) else None,
         )
 
+    def _check_types(self) -> None:
+        for one in self.functions.event_types():
+            form = parse(one)
+            if form.kind is not Kind.record or event_facts(form.origin) is None:
+                raise ConfigError(
+                    f"{self.maker}: the event {describe(one)} has no stored name: "
+                    'write @casty.event("...") in the line above @dataclass(frozen=True)'
+                )
+            check_chain(form.origin)
+        state_type = self.functions.state_type(self.empty)
+        for form in (parse(state_type), *map(parse, _variants(state_type))):
+            check_chain(form.origin)
+        if self.functions.apply is None and not is_declared(state_type):
+            raise ConfigError(
+                f"{self.maker}: the state {describe(state_type)} has no stored name: "
+                'write @casty.event("...") in the line above @dataclass(frozen=True)'
+            )
+
     async def _start(self, ctx: ActorContext[Any]) -> Behavior[Any]:
         kernel = kernel_of(ctx.system)
-        self.check(has_journal=kernel.journal is not None)
-        assert kernel.journal is not None
+        if kernel.journal is None:
+            raise ConfigError(f"{self.maker} has no journal: {NO_JOURNAL}")
+        self._check_types()
         journal, place = kernel.journal, ctx.entity_scope if isinstance(ctx, EntityScoped) else None
         if self.functions.apply is None and journal.states is None:
             raise ConfigError(f"{self.maker} needs a journal that stores states, got {journal.journal!r}")
@@ -164,10 +173,7 @@ class SourcedBehavior(Composed[M]):
         given = self.persistence_id
         if place is None:
             if given is None:
-                raise ValueError(
-                    f"{path}: {self.maker} of a lone actor needs a persistence id, such as 'till-1': the store keeps "
-                    "its events under it for ever"
-                )
+                raise ValueError(NO_ID.format(f"{path}: {self.maker}"))
             return EntityScope(given, journal.lone_scope(given))
         if given is not None:
             raise ValueError(
