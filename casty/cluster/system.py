@@ -25,7 +25,8 @@ from casty.config.validation import (
     check_roles,
     check_seed_nodes,
 )
-from casty.errors import ClusterTimeoutError, NodeDowned
+from casty.errors import ClusterTimeoutError, ConfigError, NodeDowned
+from casty.journal import Journal
 from casty.protocol.sharding.observability.shard_listing import ShardListing
 from casty.protocol.state.cluster_state import ClusterState
 from casty.refs import ActorRef, EntityKey, ServiceKey, check_key
@@ -82,6 +83,8 @@ class ClusteredActorSystem(ActorSystem):
         wire_types: Classes of others whose values may travel, the same on all nodes; see `ActorSystem`.
         network: Network in place of TCP, such as a host of a `MemoryNetwork` in a test.
         extensions: Further features of this node, in the order of their start: see `ClusterExtension`.
+        journal: Store of event-sourced actors and durable states, the same one on all nodes that host entities of a
+            kind; short for ``config=SystemConfig(journal=...)``.
 
     Raises:
         ConfigError: A parameter has a bad value, or the host is not loopback and ``insecure`` is False. The message
@@ -117,7 +120,10 @@ class ClusteredActorSystem(ActorSystem):
         wire_types: Iterable[WireType[Any, Any]] = (),
         network: Network | None = None,
         extensions: Sequence[ClusterExtension] = (),
+        journal: Journal | None = None,
     ) -> None:
+        if journal is not None:
+            config = _with_journal(config or SystemConfig(), journal)
         super().__init__(name, config=config, wire_types=wire_types)
         self.settings: ClusterSettings = settings or ClusterSettings()
         """Settings of the cluster; the defaults where none were given."""
@@ -311,6 +317,13 @@ class ClusteredActorSystem(ActorSystem):
             RuntimeError: The block has not been entered.
         """
         return self.cluster.remote(path, node)
+
+
+def _with_journal(config: SystemConfig, journal: Journal) -> SystemConfig:
+    check_kind("ClusteredActorSystem.config", config, SystemConfig, "SystemConfig(stop_timeout=1.0)")
+    if config.journal is not None:
+        raise ConfigError("ClusteredActorSystem was given a journal twice: leave it out of config, or out of journal=")
+    return replace(config, journal=journal)
 
 
 class _Wait(Generic[M]):

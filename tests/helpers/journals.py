@@ -39,16 +39,18 @@ class FaultyJournal:
     before_append: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     before_read: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     is_open: bool = False
+    is_shared: bool = False
+    """Whether several systems of a test may open it at one time."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        if self.is_open:
+        if self.is_open and not self.is_shared:
             raise RuntimeError("the journal is open already")
         self.is_open = True
         try:
             yield
         finally:
-            self.is_open = False
+            self.is_open = self.is_shared
 
     async def identify(self) -> str:
         await trio.lowlevel.checkpoint()

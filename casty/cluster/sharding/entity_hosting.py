@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity
+from casty.cluster.sharding.shard_scopes import ShardScopes
 from casty.errors import ActorStoppedError
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.sharding.entity_events import (
@@ -44,6 +45,7 @@ from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.behavior.interception import HandlerGuard, InterceptedHandler
 from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import Terminated
+from casty.runtime.journaling.system_journal import EntityScope, EntityScoped
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.signals import PILL, PoisonPill
@@ -135,6 +137,20 @@ class EntityContext(ActorContext[Any]):
         return self._entity
 
 
+class StoredEntityContext(EntityContext, EntityScoped):
+    """Context of an entity in a system with a journal."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, cell: Cell, activation: _Activation, scope: EntityScope) -> None:
+        super().__init__(cell, activation)
+        self._scope = scope
+
+    @property
+    def entity_scope(self) -> EntityScope:
+        return self._scope
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EntityBehavior(forms.Composed[Any]):
     """Behaviour of an entity: that of the kind's factory, behind the guard."""
@@ -174,6 +190,7 @@ class HostedKind:
     key: str
     factory: Callable[[str], Behavior[Any]]
     limits: EntityLimits
+    num_shards: int
 
 
 class EntityHosting:
@@ -195,6 +212,9 @@ class EntityHosting:
         self._guard = LeaseGuard(serving, kernel.now)
         self._closed = closed
         self.table = EntityTable(kind.key, kernel.rng, kind.limits)
+        self._scopes: ShardScopes | None = None
+        if kernel.journal is not None:
+            self._scopes = ShardScopes(kernel.journal, kind.key, kind.num_shards, serving, self._epoch_of)
         self._active: dict[int, _Activation] = {}
         self._events: deque[EntityEvent] = deque()
         self._tasks: SharedTasks | None = None
@@ -275,7 +295,9 @@ class EntityHosting:
                         cell.kill()
                 case RefuseMessage(message, reason):
                     self._refuse(message, reason)
-                case ShardClosed():
+                case ShardClosed(shard=shard):
+                    if self._scopes is not None:
+                        self._scopes.forget(shard)
                     self._closed(effect)
                 case PublishEvent(event):
                     self._kernel.event_stream.publish(event)
@@ -299,7 +321,7 @@ class EntityHosting:
                 EntityBehavior(self, entity_id),
                 name,
                 self._kernel.config.mailbox_for(f"{self._region.path}/{name}"),
-                ActorParts(lambda cell: EntityContext(cell, one), self._shared_tasks(), one),
+                ActorParts(lambda cell: self._context(cell, one), self._shared_tasks(), one),
                 internal=True,
             )
         except ActorStoppedError:  # the actor that hosts the kind is stopping
@@ -312,6 +334,15 @@ class EntityHosting:
         if self._tasks is None:
             self._tasks = SharedTasks(self._region.own_family())
         return self._tasks
+
+    def _context(self, cell: Cell, one: _Activation) -> EntityContext:
+        if self._scopes is None:
+            return EntityContext(cell, one)
+        return StoredEntityContext(cell, one, self._scopes.scope(one.entity_id, one.shard, one.epoch))
+
+    def _epoch_of(self, shard: int) -> int | None:
+        opened = self.table.shards.get(shard)
+        return None if opened is None else opened.epoch
 
     def _activate(self, started: EntityStarted) -> None:
         """Let messages go straight to a started entity, if nothing has ended it since."""

@@ -250,7 +250,12 @@ class Sharding(ClusterExtension):
         router.set_shards(region.num_shards)
         router.allocation = checked(region.allocation, region.key)
         hosting = router.hosting = EntityHosting(
-            inside.kernel, cell, router, HostedKind(name, region.factory, limits), inside.serving, self._tell
+            inside.kernel,
+            cell,
+            router,
+            HostedKind(name, region.factory, limits, region.num_shards),
+            inside.serving,
+            self._tell,
         )
         if self.gate is None:
             self.gate = inside.kernel.hooks.reply_gate = LeaseGate(inside.kernel, inside.serving)

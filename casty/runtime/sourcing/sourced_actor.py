@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Final, TypeVar, assert_never, cast
 
 import trio
 
@@ -35,6 +35,7 @@ from casty.protocol.event_sourcing.machine import (
     StoreValue,
     TakeSnapshot,
 )
+from casty.refs import ActorRef
 from casty.runtime.journaling.system_journal import EntityScope, SystemJournal
 from casty.runtime.messaging.ask import refuse, refuse_asks
 from casty.runtime.messaging.inbox import Inbox
@@ -182,9 +183,9 @@ class SourcedActor:
         kernel = self._place.kernel
         match step:
             case EffectReply(to, value):
-                tell_or_drop(to.of(object), value)
+                tell_or_drop(cast("ActorRef[object]", to), value)
             case EffectTell(ref, message):
-                tell_or_drop(ref.of(object), message)
+                tell_or_drop(cast("ActorRef[object]", ref), message)
             case EffectRefusal(to, why):
                 refuse(kernel, to, why)
             case CommandRefused(command, failure, error):

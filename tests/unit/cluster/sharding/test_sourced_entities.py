@@ -1,0 +1,177 @@
+"""Event-sourced entities on the nodes of a cluster: one claim a shard, and a state that moves by the journal."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+import pytest
+import trio
+from helpers.carts import Add, Cart, CartCommand, Get, apply, decide
+from helpers.journals import FaultyJournal
+from trio.testing import wait_all_tasks_blocked
+
+from casty import (
+    ActorSystem,
+    AskFailed,
+    AskTimeoutError,
+    Behavior,
+    Behaviors,
+    ClusteredActorSystem,
+    ConfigError,
+    EntityKey,
+    SystemConfig,
+)
+from casty.errors import JournalUnavailable
+
+STORED = EntityKey[CartCommand]("stored-carts")
+
+
+def cart(entity_id: str) -> Behavior[CartCommand]:
+    return Behaviors.event_sourced(empty=Cart(), decide=decide, apply=apply)
+
+
+def host(system: ClusteredActorSystem, factory: Any = cart, num_shards: int = 4, **options: Any) -> None:
+    system.spawn(Behaviors.sharded(factory, STORED, num_shards=num_shards, **options), "carts")
+
+
+async def add(system: ActorSystem, entity_id: str, sku: str = "tea", timeout: float = 30.0) -> int:
+    total: int = await system.ask(system.entity(STORED, entity_id), lambda to: Add(sku, 1, to), timeout=timeout)
+    return total
+
+
+async def items(system: ActorSystem, entity_id: str) -> dict[str, int]:
+    found: dict[str, int] = await system.ask(system.entity(STORED, entity_id), Get, timeout=30.0)
+    return found
+
+
+async def test_the_entities_of_a_shard_share_one_claim(autojump_clock, nodes):
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a)
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(add, a, f"cart-{number}")
+    assert Counter(journal.claims) == Counter([f"stored-carts#{shard}" for shard in range(4)])
+    assert sorted(journal.owners) == sorted(f"stored-carts/cart-{number}" for number in range(40))
+    assert journal.settled == {"casty.num_shards/stored-carts": "4"}
+
+
+async def test_a_passivated_entity_comes_back_with_its_state_and_without_a_claim(autojump_clock, nodes):
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, num_shards=1, passivate_after=1.0)
+    assert await add(a, "cart-1") == 1
+    actors = a.statistics().actors
+    await trio.sleep(5)
+    assert a.statistics().actors == actors - 1
+    assert await add(a, "cart-1") == 2
+    assert (journal.claims, journal.loads) == (["stored-carts#0"], 2)
+
+
+@pytest.mark.parametrize("is_crash", [False, True])
+async def test_a_state_moves_with_its_shard(autojump_clock, nodes, is_crash):
+    journal = FaultyJournal(is_shared=True)
+    a, b, c = await nodes.systems("a", "b", "c", journal=journal)
+    host(a)
+    host(b)
+    for number in range(20):
+        assert await add(c, f"cart-{number}") == 1
+    if is_crash:
+        nodes.crash("a")
+    else:
+        await nodes.stop("a")
+    for number in range(20):
+        assert await add(c, f"cart-{number}") == 2
+        assert await items(c, f"cart-{number}") == {"tea": 2}
+    assert max(Counter(journal.claims).values()) == 2
+
+
+@pytest.mark.parametrize(("fault", "total"), [("uncertain and lost", 1), ("uncertain and written", 2)])
+async def test_an_uncertain_append_costs_its_shard_one_claim_and_others_nothing(autojump_clock, nodes, fault, total):
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, num_shards=1)
+    for number in range(10):
+        await add(a, f"cart-{number}")
+    loads, gate = journal.loads, trio.Event()
+    journal.before_append = gate.wait
+    journal.faults = deque([fault])
+    outcomes: list[object] = []
+
+    async def ask(number: int) -> None:
+        try:
+            outcomes.append(await add(a, f"cart-{number}"))
+        except AskFailed as failed:
+            outcomes.append(failed.failure)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, 0)
+        await wait_all_tasks_blocked()
+        for number in range(1, 10):
+            nursery.start_soon(ask, number)
+        await wait_all_tasks_blocked()
+        gate.set()
+    assert sorted(map(str, outcomes)) == ["2"] * 9 + ["outcome_unknown"]
+    totals = [sum((await items(a, f"cart-{number}")).values()) for number in range(10)]
+    assert (journal.claims, journal.loads) == (["stored-carts#0"] * 2, loads + 1)
+    assert sorted(totals) == sorted([total, *[2] * 9])
+
+
+async def test_a_fenced_entity_stops_and_claims_again_with_its_next_message(autojump_clock, nodes):
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, num_shards=1)
+    assert await add(a, "cart-1") == 1
+    journal.take("stored-carts#0")
+    with pytest.raises(AskFailed) as caught:
+        await add(a, "cart-1")
+    assert caught.value.failure == "journal_unavailable"
+    assert await add(a, "cart-1") == 2
+
+
+async def test_another_number_of_shards_than_the_stored_one_is_told(autojump_clock, nodes, caplog):
+    journal = FaultyJournal(settled={"casty.num_shards/stored-carts": "8"})
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a)
+    with pytest.raises((AskFailed, AskTimeoutError)):
+        await add(a, "cart-1", timeout=2.0)
+    assert "in 8 shards, and sharded was given num_shards=4: write num_shards=8" in caplog.text
+
+
+async def test_an_id_is_derived_and_giving_one_is_refused(autojump_clock, nodes, caplog):
+    (a,) = await nodes.systems("a", journal=FaultyJournal())
+    host(a, lambda entity_id: Behaviors.event_sourced(entity_id, empty=Cart(), decide=decide, apply=apply))
+    with pytest.raises((AskFailed, AskTimeoutError)):
+        await add(a, "cart-1", timeout=2.0)
+    assert "the persistence id of an entity is derived from its key and id, 'stored-carts/cart-1'" in caplog.text
+
+
+async def test_entities_without_a_journal_say_what_to_do(autojump_clock, nodes, caplog):
+    (a,) = await nodes.systems("a")
+    host(a)
+    with pytest.raises((AskFailed, AskTimeoutError)):
+        await add(a, "cart-1", timeout=2.0)
+    assert "Behaviors.event_sourced has no journal: give the system one" in caplog.text
+
+
+async def test_a_journal_that_is_down_refuses_commands_until_it_is_back(autojump_clock, nodes):
+    journal = FaultyJournal(claim_faults=deque(["unavailable", "unavailable"]))
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, num_shards=1)
+    with pytest.raises(AskFailed) as caught:
+        await add(a, "cart-1")
+    assert caught.value.failure == "journal_unavailable" and isinstance(caught.value.__cause__, JournalUnavailable)
+    assert await add(a, "cart-1") == 1
+
+
+def test_a_journal_is_given_once():
+    with pytest.raises(ConfigError, match="was given a journal twice"):
+        ClusteredActorSystem(
+            name="shop",
+            host="127.0.0.1",
+            port=0,
+            node_id="a",
+            config=SystemConfig(journal=FaultyJournal()),
+            journal=FaultyJournal(),
+        )
