@@ -21,6 +21,7 @@ from casty.testing.kit.effects import (
     Unwatched,
     Watched,
 )
+from casty.testing.kit.event_sourced_kit import EventSourcedTestKit
 from casty.testing.kit.kit_context import TestInbox
 from casty.testing.kit.stepping import WouldWait
 from casty.testing.leaks import no_leaks
@@ -37,6 +38,7 @@ __all__ = [
     "HistoryUndecided",
     "NotLinearizable",
     "Operation",
+    "EventSourcedTestKit",
     "JOURNAL_PROMISES",
     "JournalFaultName",
     "Piped",
