@@ -27,6 +27,7 @@ class EventSourcedTestKit(Generic[M]):
     Events and states pass through their stored form, and `apply` runs twice: a class without a stored name, a field
     lost on the way, or a function that is not pure fails here instead of in production.
 
+    >>> from dataclasses import dataclass
     >>> from casty import Behaviors, Effect, event, persist
     >>> from casty.testing import EventSourcedTestKit
     >>> @event("kit.Grown")

@@ -1,0 +1,46 @@
+"""Event-sourced actors on the stores of the library: what was acknowledged is read by the next system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from helpers.carts import Add, Cart, Get, apply, decide
+
+from casty import ActorSystem, Behaviors, Every, MemoryJournal, SqliteJournal, SystemConfig
+from casty.journal import Journal
+
+
+def in_memory(_: Path) -> Callable[[], Journal]:
+    journal = MemoryJournal()
+    return lambda: journal
+
+
+def in_a_file(folder: Path) -> Callable[[], Journal]:
+    return partial(SqliteJournal, folder / "carts.db")
+
+
+@pytest.mark.parametrize("store", [in_memory, in_a_file])
+async def test_acknowledged_commands_are_there_in_the_next_system(
+    store: Callable[[Path], Callable[[], Journal]], tmp_path: Path
+) -> None:
+    make, expected = store(tmp_path), dict[str, int]()
+    cart = Behaviors.event_sourced(
+        "cart-1", empty=Cart(), decide=decide, apply=apply, snapshots=Every(10, keep=2, forget=True)
+    )
+    for run in range(3):
+        async with ActorSystem(config=SystemConfig(journal=make(), check_states=True)) as system:
+            ref = system.spawn(cart, "cart")
+            found: dict[str, int] = await system.ask(ref, Get)
+            assert found == expected
+
+            async def add(sku: str, system: ActorSystem = system) -> None:
+                expected[sku] = await system.ask(system.lookup("/cart").of(Add), lambda to: Add(sku, 1, to))
+
+            async with trio.open_nursery() as nursery:
+                for number in range(40):
+                    nursery.start_soon(add, f"sku-{run}-{number}")
+    assert len(expected) == 120
