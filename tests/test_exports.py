@@ -18,7 +18,7 @@ from casty.testing import inspect as looking
 from casty.testing import simulation
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
-OPTIONAL = ("typer", "rich", "pytest", "hypothesis", "sqlite3", "prometheus_client")
+OPTIONAL = ("typer", "rich", "pytest", "hypothesis", "sqlite3", "prometheus_client", "psycopg")
 
 
 def documented() -> list[str]:
