@@ -103,6 +103,13 @@ class PostgresServer:
         """Return whether it runs."""
         return (self.data / "postmaster.pid").exists()
 
+    def answers(self) -> bool:
+        """Return whether it takes connections."""
+        try:
+            return self.sql("SELECT 1") == "1"
+        except AssertionError:
+            return False
+
     def sql(self, text: str, database: str = "postgres") -> str:
         """Run SQL and return its output, without headings."""
         options = ("-h", self.folder, "-p", self.port, "-U", USER, "-d", database, "-v", "ON_ERROR_STOP=1")

@@ -1,1 +1,7 @@
 """Stores in PostgreSQL: needs the extra ``postgres``."""
+
+from __future__ import annotations
+
+from casty.persistence.postgres.postgres_journal import PostgresJournal
+
+__all__ = ["PostgresJournal"]

@@ -67,7 +67,11 @@ class TrioConnection(AsyncConnection[Row]):
                 except OperationalError as error:
                     failures.append(str(error).strip())
                     continue
-                await made.set_autocommit(autocommit)
+                try:
+                    await made.set_autocommit(autocommit)
+                except BaseException:
+                    await made.close()
+                    raise
                 made.prepare_threshold = threshold
                 return made
             failures.append(f"{attempt.get('host', '')}: no connection within {timeout:g} s")

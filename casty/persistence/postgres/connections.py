@@ -1,0 +1,202 @@
+"""Connections of a journal: made with its settings, kept in a small pool, made again after a loss.
+
+Owns the connection string, the back-off and the settings of a session. A pool is a memory channel of places, each with
+a connection or without one; who takes a place without one connects.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+import psycopg
+import trio
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+
+from casty.errors import ConfigError, JournalUnavailable
+from casty.persistence.postgres.packed_rows import register_arrays
+from casty.persistence.postgres.trio_connection import TrioConnection
+
+RETRY_DELAY_MIN: Final = 0.05
+RETRY_DELAY_MAX: Final = 1.0
+"""Seconds between attempts to connect, doubled from the one to the other; calls in between fail with the last error."""
+
+LOCK_TIMEOUT: Final = 10.0
+"""Seconds for a statement to wait for a lock, after which nothing is written. Frozen holders are ended before that."""
+
+DEFAULTS: Final[Mapping[str, str]] = {
+    "application_name": "casty",
+    "target_session_attrs": "read-write",
+    "connect_timeout": "5",
+    # a server that vanishes without a word is given up after these seconds, not after hours
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+SESSION: Final = f"""
+SET default_transaction_isolation = 'read committed';
+SET lock_timeout = '{LOCK_TIMEOUT:g}s';
+SET statement_timeout = 0;
+SET jit = off;
+-- all that is read has an index; tables that are new and small would get plans that are slow when they have grown
+SET enable_seqscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+"""
+
+HISTORY: Final = """
+SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8), current_setting('fsync')
+FROM pg_control_system()
+"""
+"""Name of the history of the server's changes: its system, and the timeline, which each promotion raises."""
+
+logger = logging.getLogger("casty.persistence")
+
+
+class JournalConnection(TrioConnection[TupleRow]):
+    """Connection with the settings of a journal."""
+
+    history: str = ""
+    """History of the server's changes, as `HISTORY` names it."""
+
+
+class Connector:
+    """Maker of connections to one database."""
+
+    def __init__(self, dsn: str, schema: str) -> None:
+        self.conninfo = complete_dsn(dsn)
+        self.place = describe_place(self.conninfo)
+        """The database in words, without a password."""
+        self.schema = schema
+        self.rewinds = 0
+        """Changes of the history that were seen."""
+        self._history = ""
+        self._failures = 0
+        self._retry_at = 0.0
+        self._error = ""
+
+    async def connect(self) -> JournalConnection:
+        """Make a connection in autocommit mode. JournalUnavailable where there is none, also between two attempts."""
+        if self._failures and time.monotonic() < self._retry_at:
+            raise JournalUnavailable(self._error)
+        try:
+            connection = await JournalConnection.connect(self.conninfo, autocommit=True)
+        except psycopg.Error as error:
+            self._failed(str(error).strip())
+            raise JournalUnavailable(self._error) from error
+        try:
+            await self._prepare(connection)
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, psycopg.Error):
+                self._failed(str(error).strip())
+                raise JournalUnavailable(self._error) from error
+            raise
+        self._failures = 0
+        return connection
+
+    def _failed(self, why: str) -> None:
+        delay = min(RETRY_DELAY_MIN * 2**self._failures, RETRY_DELAY_MAX)
+        self._retry_at = time.monotonic() + delay
+        self._failures = min(self._failures + 1, 10)
+        self._error = (
+            f"PostgreSQL at {self.place} cannot be used: {why}. Look whether it runs and takes writes, and at the "
+            "connection string"
+        )
+        logger.warning("%s", self._error)
+
+    async def _prepare(self, connection: JournalConnection) -> None:
+        register_arrays(connection.adapters)
+        await connection.execute(SESSION.encode())
+        path = sql.Identifier(self.schema).as_string()
+        await connection.execute("SELECT set_config('search_path', %s, false)", (path,))
+        cursor = await connection.execute(HISTORY)
+        history, fsync = cast(tuple[str, str], await cursor.fetchone())
+        if self._history and history != self._history:
+            self.rewinds += 1
+            logger.warning(
+                "PostgreSQL at %s has another history now, %s after %s: it was failed over or restored. Its newest "
+                "events may be missing, and all scopes are claimed anew",
+                self.place,
+                history,
+                self._history,
+            )
+        if fsync != "on" and not self._history:
+            logger.warning("PostgreSQL at %s runs with fsync=off: what it acknowledges may be lost", self.place)
+        self._history = connection.history = history
+
+
+class ConnectionPool:
+    """Some connections, each used by one task at a time."""
+
+    def __init__(self, connector: Connector, size: int) -> None:
+        self._connector = connector
+        self._give, self._take = trio.open_memory_channel[JournalConnection | None](size)
+        for _ in range(size):
+            self._give.send_nowait(None)
+
+    @asynccontextmanager
+    async def use(self) -> AsyncGenerator[JournalConnection]:
+        """Return a block with a connection. JournalUnavailable where there is none."""
+        connection = await self._take.receive()
+        try:
+            if connection is not None and not is_alive(connection):
+                await connection.close()
+                connection = None
+            if connection is None:
+                connection = await self._connector.connect()
+            yield connection
+        finally:
+            if connection is not None and (connection.closed or _status(connection) != TransactionStatus.IDLE):
+                await connection.close()
+                connection = None
+            self._give.send_nowait(connection)
+
+    async def close(self) -> None:
+        """Close all connections that nobody uses."""
+        for _ in range(self._take.statistics().current_buffer_used):
+            connection = self._take.receive_nowait()
+            if connection is not None:
+                await connection.close()
+
+
+def is_alive(connection: JournalConnection) -> bool:
+    """Return whether an idle connection has not been ended by the server, as far as this host knows."""
+    try:
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()  # the first one may have read the server's last words
+    except psycopg.Error:
+        return False
+    return not connection.closed
+
+
+def _status(connection: JournalConnection) -> TransactionStatus:
+    return TransactionStatus(connection.pgconn.transaction_status)
+
+
+def complete_dsn(dsn: str) -> str:
+    """Return a connection string with the defaults of a journal. ConfigError where it cannot be read."""
+    try:
+        given = conninfo_to_dict(dsn)
+        return make_conninfo("", **cast(dict[str, Any], {**DEFAULTS, **given}))
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(
+            f"the connection string of PostgreSQL cannot be read: {str(error).strip()}. Expected a form like "
+            "'postgresql://user:password@host:5432/database'"
+        ) from error
+
+
+def describe_place(conninfo: str) -> str:
+    """Return host, port and database of a connection string, without the password."""
+    parts = conninfo_to_dict(conninfo)
+    named = {name: parts[name] for name in ("host", "hostaddr", "port", "dbname", "user") if parts.get(name)}
+    return " ".join(f"{name}={value}" for name, value in named.items()) or "the default place"

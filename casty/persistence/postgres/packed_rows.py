@@ -1,0 +1,193 @@
+"""Rows of a journal as PostgreSQL takes them: checked, with a checksum, and whole columns packed for one statement.
+
+psycopg writes a list item by item. Columns are packed here instead, in PostgreSQL's own binary form of an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import Struct, pack
+from typing import Final
+from zlib import crc32
+
+from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.pq import Format
+
+from casty.errors import JournalDamaged
+from casty.journal import PERSISTENCE_ID_LENGTH_MAX, Claim, Record
+
+VERSION_MAX: Final = 2**31 - 1
+NUMBER_MAX: Final = 2**63 - 1
+SCOPES_MAX: Final = 16_384
+
+PAYLOAD_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Bytes of one record: PostgreSQL takes 1 GiB, and a record is in memory several times meanwhile."""
+
+ADVICE: Final = "Restore it from a backup, or erase this id"
+_LENGTH: Final = Struct("!i")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """Record with its number and its checksum."""
+
+    seq: int
+    name: bytes
+    version: int
+    payload: bytes
+    crc: int
+    command_id: bytes
+
+
+def pack_record(persistence_id: str, seq: int, record: Record) -> PackedRow:
+    """Return a record as a row. ValueError where PostgreSQL has no place for it."""
+    _check_record(record)
+    name, command_id = record.name.encode(), record.command_id.encode()
+    crc = checksum(persistence_id.encode(), seq, name, record.version, record.payload, command_id)
+    return PackedRow(seq, name, record.version, record.payload, crc, command_id)
+
+
+def _check_record(record: object) -> None:
+    if not isinstance(record, Record):
+        raise ValueError(f"a record must be a Record, got {record!r}")
+    check_name("Record.name", record.name)
+    check_name("Record.command_id", record.command_id, least=0)
+    check_number("Record.version", record.version, 1, VERSION_MAX)
+    _check_payload(record.payload)
+
+
+def _check_payload(payload: object) -> None:
+    if not isinstance(payload, bytes) or len(payload) > PAYLOAD_BYTES_MAX:
+        found = f"{len(payload)} bytes" if isinstance(payload, bytes) else repr(payload)
+        raise ValueError(f"Record.payload must be at most {PAYLOAD_BYTES_MAX} bytes, got {found}")
+
+
+def checksum(persistence_id: bytes, seq: int, name: bytes, version: int, payload: bytes, command_id: bytes) -> int:
+    """Return the CRC-32 of a row: of all that has a meaning, with its place, so a row that moved is found too."""
+    head = b"%d %d %d %d %b%b%b" % (seq, version, len(persistence_id), len(name), persistence_id, name, command_id)
+    return crc32(payload, crc32(head))
+
+
+def unpack_record(persistence_id: str, seq: int, fields: tuple[str, int, bytes, int, str]) -> Record:
+    """Return the record of the fields name, version, payload, crc, command_id. JournalDamaged where they differ."""
+    name, version, payload, crc, command_id = fields
+    found = checksum(persistence_id.encode(), seq, name.encode(), version, payload, command_id.encode())
+    if found != crc:
+        raise JournalDamaged(
+            f"the row {seq} of {persistence_id!r} is damaged: its checksum is {found:08x}, stored was {crc:08x}. "
+            f"{ADVICE}",
+            persistence_id,
+            seq,
+        )
+    return Record(name, version, payload, command_id)
+
+
+def check_name(what: str, text: object, *, least: int = 1, most: int = PERSISTENCE_ID_LENGTH_MAX) -> None:
+    """Raise ValueError unless ``text`` is a text of bounded length that PostgreSQL can store."""
+    if not isinstance(text, str) or not least <= len(text) <= most:
+        found = f"{len(text)} characters" if isinstance(text, str) and len(text) > 80 else repr(text)
+        raise ValueError(f"{what} must be a text of {least} to {most} characters, got {found}")
+    if "\0" in text:
+        raise ValueError(f"{what} must not have the character NUL, which PostgreSQL cannot keep, got {text!r}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} must be text with a form in UTF-8, got {text!a}: {error.reason}") from None
+
+
+def check_number(what: str, number: object, least: int, most: int = NUMBER_MAX) -> None:
+    """Raise ValueError unless ``number`` is an int within bounds."""
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+        raise ValueError(f"{what} must be a number of {least} to {most}, got {number!r}")
+
+
+def check_claim(claim: object) -> None:
+    """Raise ValueError unless ``claim`` is one, void or not."""
+    if not isinstance(claim, Claim):
+        raise ValueError(f"claim must be a Claim, as PostgresJournal.claim returns it, got {claim!r}")
+
+
+def check_scopes(scopes: Sequence[str]) -> None:
+    """Raise ValueError unless the scopes can be claimed together."""
+    if isinstance(scopes, str) or not 1 <= len(scopes) <= SCOPES_MAX:
+        found = repr(scopes) if isinstance(scopes, str) else str(len(scopes))
+        raise ValueError(f"scopes must be a list of 1 to {SCOPES_MAX} scopes, got {found}")
+    for scope in scopes:
+        check_name("a scope", scope)
+    if len(set(scopes)) != len(scopes):
+        raise ValueError("scopes must be different, got one of them twice")
+
+
+class PackedArray(bytes):
+    """Array in PostgreSQL's binary form; a class for each type of its items."""
+
+
+class TextArray(PackedArray):
+    """Packed ``text[]``."""
+
+
+class BytesArray(PackedArray):
+    """Packed ``bytea[]``."""
+
+
+class Int4Array(PackedArray):
+    """Packed ``integer[]``."""
+
+
+class Int8Array(PackedArray):
+    """Packed ``bigint[]``."""
+
+
+class BoolArray(PackedArray):
+    """Packed ``boolean[]``."""
+
+
+def texts(items: Sequence[bytes]) -> TextArray:
+    """Return a packed ``text[]`` of UTF-8."""
+    return TextArray(_array(25, len(items)) + _sized(items))
+
+
+def byte_strings(items: Sequence[bytes]) -> BytesArray:
+    """Return a packed ``bytea[]``."""
+    return BytesArray(_array(17, len(items)) + _sized(items))
+
+
+def int4s(items: Sequence[int]) -> Int4Array:
+    """Return a packed ``integer[]``."""
+    return Int4Array(_array(23, len(items)) + pack("!" + "ii" * len(items), *(x for item in items for x in (4, item))))
+
+
+def int8s(items: Sequence[int]) -> Int8Array:
+    """Return a packed ``bigint[]``."""
+    return Int8Array(_array(20, len(items)) + pack("!" + "iq" * len(items), *(x for item in items for x in (8, item))))
+
+
+def booleans(items: Sequence[bool]) -> BoolArray:
+    """Return a packed ``boolean[]``."""
+    return BoolArray(_array(16, len(items)) + b"".join(b"\0\0\0\1\1" if item else b"\0\0\0\1\0" for item in items))
+
+
+def _array(oid: int, length: int) -> bytes:
+    """Return the head: one dimension, no NULL, type of the items, length, first index 1."""
+    return pack("!iiIii", 1, 0, oid, length, 1) if length else pack("!iiI", 0, 0, oid)
+
+
+def _sized(items: Sequence[bytes]) -> bytes:
+    size = _LENGTH.pack
+    return b"".join([part for item in items for part in (size(len(item)), item)])
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: PackedArray) -> bytes:
+        """Return the array: it is packed."""
+        return obj
+
+
+def register_arrays(adapters: AdaptersMap) -> None:
+    """Teach a connection the packed arrays."""
+    for kind, oid in ((TextArray, 1009), (BytesArray, 1001), (Int4Array, 1007), (Int8Array, 1016), (BoolArray, 1000)):
+        adapters.register_dumper(kind, type(f"{kind.__name__}Dumper", (_PackedDumper,), {"oid": oid}))
