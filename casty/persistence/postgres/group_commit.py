@@ -113,23 +113,26 @@ class Batch:
 
     def parameters(self, history: str) -> list[object]:
         """Return the parameters of a function ``write_...``."""
-        chains = list(self.chains.values())
-        claims = {chain.first.claim: 0 for chain in chains}
-        for place, claim in enumerate(claims, 1):
-            claims[claim] = place
-        rows = [row for chain in chains for write in chain.writes for row in write.rows]
-        owners = [place for place, chain in enumerate(chains, 1) for write in chain.writes for _ in write.rows]
+        firsts = [chain.first for chain in self.chains.values()]
+        ids = [persistence_id.encode() for persistence_id in self.chains]
+        rows: list[PackedRow] = []
+        row_ids: list[bytes] = []
+        slices: list[int] = []
+        for persistence_id, (name, chain) in zip(ids, self.chains.items(), strict=True):
+            own = [row for write in chain.writes for row in write.rows]
+            rows += own
+            row_ids += [persistence_id] * len(own)
+            slices += [slice_of(name)] * len(own)
         return [
             history,
-            texts([claim.scope.encode() for claim in claims]),
-            int8s([claim.number for claim in claims]),
-            byte_strings([claim.token for claim in claims]),
-            texts([persistence_id.encode() for persistence_id in self.chains]),
-            int4s([claims[chain.first.claim] for chain in chains]),
-            booleans([chain.first.may_bind for chain in chains]),
-            int8s([chain.first.after for chain in chains]),
-            int4s([slice_of(persistence_id) for persistence_id in self.chains]),
-            int4s(owners),
+            texts(ids),
+            texts([first.claim.scope.encode() for first in firsts]),
+            int8s([first.claim.number for first in firsts]),
+            byte_strings([first.claim.token for first in firsts]),
+            booleans([first.may_bind for first in firsts]),
+            int8s([first.after for first in firsts]),
+            texts(row_ids),
+            int4s(slices),
             int8s([row.seq for row in rows]),
             texts([row.name for row in rows]),
             int4s([row.version for row in rows]),
@@ -144,7 +147,7 @@ class GroupCommit:
     """Task that writes what callers hand in, by one of the functions ``write_...`` of the database."""
 
     def __init__(self, function: str, pool: ConnectionPool, holders: FrozenHolders, *, chained: bool = False) -> None:
-        marks = ", ".join(f"${number}" for number in range(1, 18))
+        marks = ", ".join(f"${number}" for number in range(1, 17))
         self._statement = f"SELECT place, reason, holder, found FROM {function}({marks})".encode()
         self._pool = pool
         self._holders = holders

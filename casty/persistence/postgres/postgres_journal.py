@@ -31,7 +31,7 @@ from casty.persistence.postgres.packed_rows import (
     unpack_record,
 )
 from casty.persistence.postgres.pages import RowPages
-from casty.persistence.postgres.steps import make_tables
+from casty.persistence.postgres.steps import SCHEMA_LENGTH_MAX, make_tables
 
 PAGE: Final = 256
 """Events, or ids, that are read by one statement."""
@@ -40,7 +40,6 @@ logger = logging.getLogger("casty.persistence")
 
 TAIL_MAX: Final = 10_000
 HOLDER_LENGTH_MAX: Final = 64
-SCHEMA_LENGTH_MAX: Final = 63
 CONNECTIONS_MIN: Final = 2
 
 CLOSE_TIMEOUT: Final = 5.0

@@ -19,6 +19,9 @@ from casty.persistence.postgres.trio_connection import TrioConnection
 LOCK_CLASS: Final = 0x63617374
 """First key of the advisory lock under which tables are made: "cast"."""
 
+SCHEMA_LENGTH_MAX: Final = 63
+"""Longest name in PostgreSQL."""
+
 EVENTS: Final = """
 -- All text is compared byte by byte: the order of ids is that of code points in every database.
 CREATE TABLE journal (
@@ -50,136 +53,143 @@ CREATE SEQUENCE positions MINVALUE 0 START 0;
 -- Holds no row. Its lock is kept until COMMIT, so positions become visible in their order.
 CREATE TABLE position_order ();
 
-CREATE TYPE refusal AS (place bigint, reason integer, holder text, found bigint);
+CREATE TYPE refusal AS (place bigint, reason integer, holder text, found bigint, id text);
 
--- The writes of a batch that are refused whatever they write, and why: 1 the claim is void, 2 the id is of another
--- scope. Ids that are new are bound where they may be. A claim waits for the locks that are taken here, until COMMIT.
-CREATE FUNCTION admit(
-    its_history text, its_scopes text[], its_numbers bigint[], its_tokens bytea[],
-    its_ids text[], its_claims integer[], its_firsts boolean[]
-) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
+-- Lock the claims of a batch until COMMIT, for which the next claim waits, and bind its new ids where they may be.
+CREATE FUNCTION lock_and_bind(
+    its_history text, its_ids text[], its_scopes text[], its_numbers bigint[], its_tokens bytea[], its_firsts boolean[]
+) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM scopes s WHERE s.scope = ANY (its_scopes) ORDER BY s.scope FOR SHARE;
     -- Each statement from here on sees what was committed while those locks were waited for.
-    INSERT INTO ids (persistence_id, scope, forgotten)
-        SELECT w.id, c.scope, 0
-        FROM unnest(its_ids, its_claims, its_firsts) AS w (id, claim, is_first)
-        JOIN unnest(its_scopes, its_numbers, its_tokens) WITH ORDINALITY AS c (scope, number, token, claim)
-            ON c.claim = w.claim
-        JOIN scopes s
-            ON s.scope = c.scope AND s.number = c.number AND s.token = c.token AND s.history = its_history
-        WHERE w.is_first AND NOT EXISTS (SELECT FROM ids i WHERE i.persistence_id = w.id)
-        ORDER BY w.id
-        ON CONFLICT DO NOTHING;
-    RETURN QUERY
-        SELECT w.place, CASE WHEN v.is_valid THEN 2 ELSE 1 END, coalesce(s.holder, ''), 0::bigint
-        FROM unnest(its_ids, its_claims) WITH ORDINALITY AS w (id, claim, place)
-        JOIN unnest(its_scopes, its_numbers, its_tokens) WITH ORDINALITY AS c (scope, number, token, claim)
-            ON c.claim = w.claim
-        LEFT JOIN scopes s ON s.scope = c.scope
-        CROSS JOIN LATERAL (
-            SELECT coalesce(s.number = c.number AND s.token = c.token AND s.history = its_history, false)
-        ) AS v (is_valid)
-        LEFT JOIN ids i ON i.persistence_id = w.id
-        WHERE NOT v.is_valid OR i.scope <> c.scope;
+    IF true = ANY (its_firsts) THEN
+        INSERT INTO ids (persistence_id, scope, forgotten)
+            SELECT w.id, w.scope, 0
+            FROM unnest(its_ids, its_scopes, its_numbers, its_tokens, its_firsts)
+                AS w (id, scope, number, token, is_first)
+            JOIN scopes s
+                ON s.scope = w.scope AND s.number = w.number AND s.token = w.token AND s.history = its_history
+            WHERE w.is_first AND NOT EXISTS (SELECT FROM ids i WHERE i.persistence_id = w.id)
+            ORDER BY w.id
+            ON CONFLICT DO NOTHING;
+    END IF;
 END $$;
 
-CREATE FUNCTION last_event(its_id text) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT greatest(
-        (SELECT i.forgotten FROM ids i WHERE i.persistence_id = its_id),
-        (SELECT max(e.seq) FROM events e WHERE e.persistence_id = its_id),
-        0
-    )
-$$;
+-- Writes of a batch that are refused whatever they write: reason 1, the claim is void; 2, the id is of another scope.
+CREATE FUNCTION admit(
+    its_history text, its_ids text[], its_scopes text[], its_numbers bigint[], its_tokens bytea[], its_firsts boolean[]
+) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_and_bind(its_history, its_ids, its_scopes, its_numbers, its_tokens, its_firsts);
+    RETURN QUERY
+        SELECT w.place, CASE WHEN v.is_valid THEN 2 ELSE 1 END, coalesce(s.holder, ''), 0::bigint, w.id
+        FROM unnest(its_ids, its_scopes, its_numbers, its_tokens)
+            WITH ORDINALITY AS w (id, scope, number, token, place)
+        LEFT JOIN scopes s ON s.scope = w.scope
+        LEFT JOIN ids i ON i.persistence_id = w.id
+        CROSS JOIN LATERAL (
+            SELECT coalesce(s.number = w.number AND s.token = w.token AND s.history = its_history, false)
+        ) AS v (is_valid)
+        WHERE NOT v.is_valid OR i.scope <> w.scope;
+END $$;
 
--- Reason 3: the number is not the next one; found is the last.
+-- Reason 3: the number is not the next one, and found is the last. The rows of a batch are unnested once and joined to
+-- nothing but tables with an index: joins of arrays would take the square of their lengths.
 CREATE FUNCTION write_events(
-    its_history text, its_scopes text[], its_numbers bigint[], its_tokens bytea[],
-    its_ids text[], its_claims integer[], its_firsts boolean[], its_afters bigint[], its_slices integer[],
-    its_writes integer[], its_seqs bigint[], its_names text[], its_versions integer[], its_payloads bytea[],
-    its_crcs bigint[], its_commands text[], its_time double precision
+    its_history text, its_ids text[], its_scopes text[], its_numbers bigint[], its_tokens bytea[],
+    its_firsts boolean[], its_afters bigint[],
+    row_ids text[], row_slices integer[], row_seqs bigint[], row_names text[], row_versions integer[],
+    row_payloads bytea[], row_crcs bigint[], row_commands text[], its_time double precision
 ) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
 DECLARE
-    refused refusal[] := ARRAY(
-        SELECT r FROM admit(its_history, its_scopes, its_numbers, its_tokens, its_ids, its_claims, its_firsts) r
-    );
+    refused refusal[];
+    refused_ids text[] := '{}';
     base bigint;
 BEGIN
+    PERFORM lock_and_bind(its_history, its_ids, its_scopes, its_numbers, its_tokens, its_firsts);
+    refused := ARRAY(
+        SELECT (w.place, v.reason, coalesce(s.holder, ''), l.found, w.id)::refusal
+        FROM unnest(its_ids, its_scopes, its_numbers, its_tokens, its_afters)
+            WITH ORDINALITY AS w (id, scope, number, token, after, place)
+        LEFT JOIN scopes s ON s.scope = w.scope
+        LEFT JOIN ids i ON i.persistence_id = w.id
+        CROSS JOIN LATERAL (
+            SELECT greatest(i.forgotten, (SELECT max(e.seq) FROM events e WHERE e.persistence_id = w.id), 0) OFFSET 0
+        ) AS l (found)
+        CROSS JOIN LATERAL (
+            SELECT CASE
+                WHEN NOT coalesce(s.number = w.number AND s.token = w.token AND s.history = its_history, false) THEN 1
+                WHEN i.scope <> w.scope THEN 2
+                WHEN l.found <> w.after THEN 3
+                ELSE 0
+            END
+        ) AS v (reason)
+        WHERE v.reason <> 0
+    );
+    IF cardinality(refused) > 0 THEN
+        refused_ids := ARRAY(SELECT r.id FROM unnest(refused) r);
+        RETURN QUERY SELECT r.* FROM unnest(refused) r;
+    END IF;
     LOCK TABLE position_order IN EXCLUSIVE MODE;
     SELECT p.last_value INTO base FROM positions p;
-    PERFORM setval('positions', base + cardinality(its_seqs));
-    RETURN QUERY
-        WITH verdicts AS MATERIALIZED (
-            SELECT w.id, w.slice, w.place, coalesce(r.reason, CASE WHEN l.found = w.after THEN 0 ELSE 3 END) AS reason,
-                r.holder, l.found
-            FROM unnest(its_ids, its_afters, its_slices) WITH ORDINALITY AS w (id, after, slice, place)
-            LEFT JOIN unnest(refused) r ON r.place = w.place
-            CROSS JOIN LATERAL last_event(w.id) AS l (found)
-        ), written AS (
-            INSERT INTO events (
-                persistence_id, seq, position, slice, name, version, payload, crc, command_id, written_at
-            )
-            SELECT v.id, e.seq, base + e.place, v.slice, e.name, e.version, e.payload, e.crc, e.command, its_time
-            FROM unnest(its_writes, its_seqs, its_names, its_versions, its_payloads, its_crcs, its_commands)
-                WITH ORDINALITY AS e (write, seq, name, version, payload, crc, command, place)
-            JOIN verdicts v ON v.place = e.write AND v.reason = 0
-        )
-        SELECT v.place, v.reason, coalesce(v.holder, ''), v.found FROM verdicts v WHERE v.reason <> 0;
+    PERFORM setval('positions', base + cardinality(row_ids));
+    INSERT INTO events (persistence_id, seq, position, slice, name, version, payload, crc, command_id, written_at)
+        SELECT e.id, e.seq, base + e.place, e.slice, e.name, e.version, e.payload, e.crc, e.command, its_time
+        FROM unnest(row_ids, row_slices, row_seqs, row_names, row_versions, row_payloads, row_crcs, row_commands)
+            WITH ORDINALITY AS e (id, slice, seq, name, version, payload, crc, command, place)
+        WHERE e.id <> ALL (refused_ids);
 END $$;
 
 CREATE FUNCTION write_snapshots(
-    its_history text, its_scopes text[], its_numbers bigint[], its_tokens bytea[],
-    its_ids text[], its_claims integer[], its_firsts boolean[], its_afters bigint[], its_slices integer[],
-    its_writes integer[], its_seqs bigint[], its_names text[], its_versions integer[], its_payloads bytea[],
-    its_crcs bigint[], its_commands text[], its_time double precision
+    its_history text, its_ids text[], its_scopes text[], its_numbers bigint[], its_tokens bytea[],
+    its_firsts boolean[], its_afters bigint[],
+    row_ids text[], row_slices integer[], row_seqs bigint[], row_names text[], row_versions integer[],
+    row_payloads bytea[], row_crcs bigint[], row_commands text[], its_time double precision
 ) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
 DECLARE
     refused refusal[] := ARRAY(
-        SELECT r FROM admit(its_history, its_scopes, its_numbers, its_tokens, its_ids, its_claims, its_firsts) r
+        SELECT r FROM admit(its_history, its_ids, its_scopes, its_numbers, its_tokens, its_firsts) r
     );
+    refused_ids text[] := ARRAY(SELECT r.id FROM unnest(refused) r);
 BEGIN
     INSERT INTO snapshots (persistence_id, seq, name, version, payload, crc, command_id)
-        SELECT w.id, e.seq, e.name, e.version, e.payload, e.crc, e.command
-        FROM unnest(its_writes, its_seqs, its_names, its_versions, its_payloads, its_crcs, its_commands)
-            AS e (write, seq, name, version, payload, crc, command)
-        JOIN unnest(its_ids) WITH ORDINALITY AS w (id, place) ON w.place = e.write
-        WHERE NOT EXISTS (SELECT FROM unnest(refused) r WHERE r.place = w.place)
+        SELECT e.id, e.seq, e.name, e.version, e.payload, e.crc, e.command
+        FROM unnest(row_ids, row_seqs, row_names, row_versions, row_payloads, row_crcs, row_commands)
+            AS e (id, seq, name, version, payload, crc, command)
+        WHERE e.id <> ALL (refused_ids)
         ON CONFLICT (persistence_id, seq) DO UPDATE SET name = excluded.name, version = excluded.version,
             payload = excluded.payload, crc = excluded.crc, command_id = excluded.command_id;
     RETURN QUERY SELECT r.* FROM unnest(refused) r;
 END $$;
 
 CREATE FUNCTION write_states(
-    its_history text, its_scopes text[], its_numbers bigint[], its_tokens bytea[],
-    its_ids text[], its_claims integer[], its_firsts boolean[], its_afters bigint[], its_slices integer[],
-    its_writes integer[], its_seqs bigint[], its_names text[], its_versions integer[], its_payloads bytea[],
-    its_crcs bigint[], its_commands text[], its_time double precision
+    its_history text, its_ids text[], its_scopes text[], its_numbers bigint[], its_tokens bytea[],
+    its_firsts boolean[], its_afters bigint[],
+    row_ids text[], row_slices integer[], row_seqs bigint[], row_names text[], row_versions integer[],
+    row_payloads bytea[], row_crcs bigint[], row_commands text[], its_time double precision
 ) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
 DECLARE
     refused refusal[] := ARRAY(
-        SELECT r FROM admit(its_history, its_scopes, its_numbers, its_tokens, its_ids, its_claims, its_firsts) r
+        SELECT r FROM admit(its_history, its_ids, its_scopes, its_numbers, its_tokens, its_firsts) r
     );
+    refused_ids text[];
 BEGIN
-    RETURN QUERY
-        WITH verdicts AS MATERIALIZED (
-            SELECT w.id, w.place, coalesce(r.reason, CASE WHEN l.found = w.after THEN 0 ELSE 3 END) AS reason,
-                r.holder, l.found
-            FROM unnest(its_ids, its_afters) WITH ORDINALITY AS w (id, after, place)
-            LEFT JOIN unnest(refused) r ON r.place = w.place
-            CROSS JOIN LATERAL (
-                SELECT coalesce((SELECT s.revision FROM states s WHERE s.persistence_id = w.id), 0)
-            ) AS l (found)
-        ), written AS (
-            INSERT INTO states AS s (persistence_id, revision, name, version, payload, crc, command_id)
-            SELECT v.id, e.seq, e.name, e.version, e.payload, e.crc, e.command
-            FROM unnest(its_writes, its_seqs, its_names, its_versions, its_payloads, its_crcs, its_commands)
-                AS e (write, seq, name, version, payload, crc, command)
-            JOIN verdicts v ON v.place = e.write AND v.reason = 0
-            ON CONFLICT (persistence_id) DO UPDATE SET revision = excluded.revision, name = excluded.name,
-                version = excluded.version, payload = excluded.payload, crc = excluded.crc,
-                command_id = excluded.command_id
-        )
-        SELECT v.place, v.reason, coalesce(v.holder, ''), v.found FROM verdicts v WHERE v.reason <> 0;
+    refused := refused || ARRAY(
+        SELECT (w.place, 3, '', coalesce(s.revision, 0), w.id)::refusal
+        FROM unnest(its_ids, its_afters) WITH ORDINALITY AS w (id, after, place)
+        LEFT JOIN states s ON s.persistence_id = w.id
+        WHERE coalesce(s.revision, 0) <> w.after
+    );
+    refused_ids := ARRAY(SELECT r.id FROM unnest(refused) r);
+    INSERT INTO states (persistence_id, revision, name, version, payload, crc, command_id)
+        SELECT e.id, e.seq, e.name, e.version, e.payload, e.crc, e.command
+        FROM unnest(row_ids, row_seqs, row_names, row_versions, row_payloads, row_crcs, row_commands)
+            AS e (id, seq, name, version, payload, crc, command)
+        WHERE e.id <> ALL (refused_ids)
+        ON CONFLICT (persistence_id) DO UPDATE SET revision = excluded.revision, name = excluded.name,
+            version = excluded.version, payload = excluded.payload, crc = excluded.crc,
+            command_id = excluded.command_id;
+    RETURN QUERY SELECT r.* FROM unnest(refused) r;
 END $$;
 
 CREATE FUNCTION delete_state(its_history text, its_scope text, its_number bigint, its_token bytea, its_id text,
@@ -189,11 +199,11 @@ DECLARE
     found_revision bigint;
 BEGIN
     RETURN QUERY SELECT * FROM admit(
-        its_history, ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[its_id], ARRAY[1], ARRAY[false]);
+        its_history, ARRAY[its_id], ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[false]);
     IF FOUND THEN RETURN; END IF;
     SELECT s.revision INTO found_revision FROM states s WHERE s.persistence_id = its_id FOR UPDATE;
     IF found_revision IS DISTINCT FROM its_revision THEN
-        RETURN QUERY SELECT 1::bigint, 3, '', coalesce(found_revision, 0);
+        RETURN QUERY SELECT 1::bigint, 3, '', coalesce(found_revision, 0), its_id;
         RETURN;
     END IF;
     DELETE FROM states s WHERE s.persistence_id = its_id;
@@ -204,9 +214,11 @@ CREATE FUNCTION forget(its_history text, its_scope text, its_number bigint, its_
 ) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY SELECT * FROM admit(
-        its_history, ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[its_id], ARRAY[1], ARRAY[false]);
+        its_history, ARRAY[its_id], ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[false]);
     IF FOUND THEN RETURN; END IF;
-    UPDATE ids SET forgotten = greatest(forgotten, least(its_last, last_event(its_id))) WHERE persistence_id = its_id;
+    UPDATE ids SET forgotten = greatest(forgotten, least(its_last,
+        coalesce((SELECT max(e.seq) FROM events e WHERE e.persistence_id = its_id), 0)))
+    WHERE persistence_id = its_id;
     DELETE FROM events e WHERE e.persistence_id = its_id AND e.seq <= its_last;
 END $$;
 
@@ -215,7 +227,7 @@ CREATE FUNCTION prune(its_history text, its_scope text, its_number bigint, its_t
 ) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY SELECT * FROM admit(
-        its_history, ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[its_id], ARRAY[1], ARRAY[false]);
+        its_history, ARRAY[its_id], ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[false]);
     IF FOUND THEN RETURN; END IF;
     DELETE FROM snapshots WHERE persistence_id = its_id AND seq <= (
         SELECT s.seq FROM snapshots s WHERE s.persistence_id = its_id ORDER BY s.seq DESC OFFSET its_kept LIMIT 1);
@@ -226,7 +238,7 @@ CREATE FUNCTION erase(its_history text, its_scope text, its_number bigint, its_t
 ) RETURNS SETOF refusal LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY SELECT * FROM admit(
-        its_history, ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[its_id], ARRAY[1], ARRAY[false]);
+        its_history, ARRAY[its_id], ARRAY[its_scope], ARRAY[its_number], ARRAY[its_token], ARRAY[false]);
     IF FOUND THEN RETURN; END IF;
     DELETE FROM events WHERE persistence_id = its_id;
     DELETE FROM snapshots WHERE persistence_id = its_id;
