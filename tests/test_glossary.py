@@ -13,6 +13,7 @@ from house import tracked
 
 import casty
 from casty import embed, prometheus, testing
+from casty.persistence import postgres
 from casty.testing import inspect as looking
 from casty.testing import simulation
 
@@ -22,6 +23,7 @@ PACKAGES: dict[ModuleType, list[str]] = {
     casty: casty.__all__,
     embed: embed.__all__,
     prometheus: ["PrometheusCollector"],
+    postgres: postgres.__all__,
     testing: testing.__all__,
     looking: looking.__all__,
     simulation: simulation.__all__,

@@ -27,6 +27,7 @@ import pytest
 
 import casty
 from casty import embed, prometheus, testing
+from casty.persistence import postgres
 from casty.testing import inspect as looking
 from casty.testing import simulation
 
@@ -38,6 +39,7 @@ PACKAGES: dict[ModuleType, list[str]] = {
     simulation: simulation.__all__,
     embed: embed.__all__,
     prometheus: ["PrometheusCollector"],
+    postgres: postgres.__all__,
 }
 SECTIONS = ("Parameters", "Returns", "Yields", "Raises")
 CONSTRUCTORS = ("__init__", "__post_init__", "__new__")

@@ -27,6 +27,7 @@ from casty.journal import Claim, Journal, Record, SnapshotStore, StateStore, Sto
 from casty.persistence.postgres import PostgresJournal, frozen_holders
 from casty.persistence.postgres.steps import STEPS, make_tables
 from casty.persistence.postgres.trio_connection import TrioConnection
+from casty.testing import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
 
 HANG = 30
 
@@ -200,17 +201,22 @@ async def test_a_step_that_fails_leaves_the_version_before(dsn: str) -> None:
         pass
 
 
+# The promises of every journal
+
+
+@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *STATE_PROMISES])
+async def test_it_keeps_the_promises_of_a_journal(postgres: PostgresServer, promise: str) -> None:
+    await check_journal(lambda: PostgresJournal(postgres.dsn()), promise)
+
+
 # Batches
 
 
-async def together(*calls: Callable[[], Awaitable[None]]) -> list[type[Exception] | None]:
-    """Run calls at one time, begun in their order; return the error of each."""
+async def together(dsn: str, *calls: Callable[[], Awaitable[None]]) -> list[type[Exception] | None]:
+    """Run the first call until a lock stops it, and all others behind it; return the error of each."""
     outcomes: dict[int, type[Exception] | None] = {}
 
     async def run(number: int, call: Callable[[], Awaitable[None]]) -> None:
-        await trio.testing.wait_all_tasks_blocked()
-        for _ in range(number):
-            await trio.lowlevel.checkpoint()
         try:
             await call()
         except Exception as error:
@@ -218,9 +224,12 @@ async def together(*calls: Callable[[], Awaitable[None]]) -> list[type[Exception
         else:
             outcomes[number] = None
 
-    async with trio.open_nursery() as nursery:
-        for number, call in enumerate(calls):
-            nursery.start_soon(run, number, call)
+    async with session(dsn) as blocker, trio.open_nursery() as nursery:
+        async with blocker.transaction():
+            await blocker.execute("LOCK TABLE position_order IN EXCLUSIVE MODE")
+            for number, call in enumerate(calls):
+                nursery.start_soon(run, number, call)
+                await trio.testing.wait_all_tasks_blocked(0.01)
     return [outcomes[number] for number in range(len(calls))]
 
 
@@ -247,18 +256,19 @@ async def test_writes_that_wait_share_a_transaction(dsn: str, journal: PostgresJ
     assert after - before < 64 * 20 / 8, "no group was made"
 
 
-async def test_writes_of_one_id_that_follow_one_another_share_an_append(journal: PostgresJournal) -> None:
+async def test_writes_of_one_id_that_follow_one_another_share_an_append(dsn: str, journal: PostgresJournal) -> None:
     claim = await claimed(journal, "s")
     calls = [appending(journal, claim, "a", number, f"{number}") for number in range(30)]
-    assert set(await together(*calls)) == {None}
+    assert set(await together(dsn, *calls)) == {None}
     assert await events(journal, "a") == [f"{number}" for number in range(30)]
 
 
-async def test_what_follows_a_refused_write_is_dropped_with_it(journal: PostgresJournal) -> None:
+async def test_what_follows_a_refused_write_is_dropped_with_it(dsn: str, journal: PostgresJournal) -> None:
     claim = await claimed(journal, "s")
     await journal.append(claim, "a", 0, [event("first")])
     outcomes = await together(
-        appending(journal, claim, "b", 0, "keeps", "the", "lane", "busy"),
+        dsn,
+        appending(journal, claim, "b", 0, "keeps the lane busy"),
         appending(journal, claim, "a", 0, "refused"),  # its second half would fit
         appending(journal, claim, "a", 1, "dropped"),
         appending(journal, claim, "c", 0, "fits"),
@@ -268,10 +278,13 @@ async def test_what_follows_a_refused_write_is_dropped_with_it(journal: Postgres
     assert await events(journal, "c") == ["fits"]
 
 
-async def test_a_refused_write_and_a_bad_one_do_not_harm_the_others_of_their_batch(journal: PostgresJournal) -> None:
+async def test_a_refused_write_and_a_bad_one_do_not_harm_the_others_of_their_batch(
+    dsn: str, journal: PostgresJournal
+) -> None:
     claim, stale = await claimed(journal, "s"), await claimed(journal, "t")
     await claimed(journal, "t", "other-cluster")
     outcomes = await together(
+        dsn,
         appending(journal, claim, "busy", 0, "x"),
         appending(journal, claim, "a", 0, "fits"),
         appending(journal, stale, "t", 0, "stale"),

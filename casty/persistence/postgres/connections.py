@@ -1,7 +1,7 @@
 """Connections of a journal: made with its settings, kept in a small pool, made again after a loss.
 
 Owns the connection string, the back-off and the settings of a session. A pool is a memory channel of places, each with
-a connection or without one; who takes a place without one connects.
+a connection or without one; taking a place without one means connecting.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RETRY_DELAY_MAX: Final = 1.0
 """Seconds between attempts to connect, doubled from the one to the other; calls in between fail with the last error."""
 
 LOCK_TIMEOUT: Final = 10.0
-"""Seconds for a statement to wait for a lock, after which nothing is written. Frozen holders are ended before that."""
+"""Seconds for a statement to wait for a lock; after them nothing is written. Frozen holders are ended before that."""
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "casty",
@@ -57,7 +57,7 @@ HISTORY: Final = """
 SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8), current_setting('fsync')
 FROM pg_control_system()
 """
-"""Name of the history of the server's changes: its system, and the timeline, which each promotion raises."""
+"""Name of the history of the server's changes: its system, and the timeline, raised by each promotion."""
 
 logger = logging.getLogger("casty.persistence")
 
@@ -78,7 +78,7 @@ class Connector:
         """The database in words, without a password."""
         self.schema = schema
         self.rewinds = 0
-        """Changes of the history that were seen."""
+        """Changes of the history seen so far."""
         self._history = ""
         self._failures = 0
         self._retry_at = 0.0
@@ -162,7 +162,7 @@ class ConnectionPool:
             self._give.send_nowait(connection)
 
     async def close(self) -> None:
-        """Close all connections that nobody uses."""
+        """Close all idle connections."""
         for _ in range(self._take.statistics().current_buffer_used):
             connection = self._take.receive_nowait()
             if connection is not None:

@@ -1,8 +1,8 @@
-"""End of database sessions that hold a lock and wait for a client that is frozen.
+"""End of database sessions holding a lock for a frozen client.
 
-Owns the watch over statements under way. A session that was stopped before the end of what it sends keeps its locks,
-and no timeout of PostgreSQL frees them. Ended are only sessions that block one of ours, are not blocked themselves and
-wait for their client; one that works is waited for.
+Owns the watch over statements under way. A session frozen in the middle of a statement keeps its locks,
+and no timeout of PostgreSQL frees them. Ended are only sessions blocking one of ours, not blocked themselves and
+waiting for their client; for a working one the statement waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from casty.errors import JournalUnavailable
 from casty.persistence.postgres.connections import Connector, JournalConnection
 
 PATIENCE: Final = 2.0
-"""Seconds that a session may wait for its client while it blocks others; a batch takes milliseconds."""
+"""Seconds for a session to wait for its client while it blocks others; a batch takes milliseconds."""
 
 END_HOLDERS: Final = """
 WITH RECURSIVE blocking AS (
@@ -37,18 +37,18 @@ logger = logging.getLogger("casty.persistence")
 
 
 class FrozenHolders:
-    """Watch over the statements of a journal that may wait for a lock."""
+    """Watch over the statements of a journal, each of them possibly waiting for a lock."""
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._begun: dict[int, float] = {}
         self._any = trio.Event()
         self.ended = 0
-        """Sessions that were ended."""
+        """Sessions ended so far."""
 
     @contextmanager
     def watching(self, connection: JournalConnection) -> Generator[None]:
-        """Return a block in which the statement of a connection is watched."""
+        """Return a block to watch the statement of a connection."""
         pid = connection.pgconn.backend_pid
         self._begun[pid] = trio.current_time()
         self._any.set()
@@ -58,7 +58,7 @@ class FrozenHolders:
             del self._begun[pid]
 
     async def run(self) -> None:
-        """Look after statements that take long, until cancelled."""
+        """Look after slow statements, until cancelled."""
         while True:
             await self._any.wait()
             await trio.sleep(PATIENCE / 2)

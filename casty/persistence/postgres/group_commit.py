@@ -1,8 +1,8 @@
-"""Group commit: all that waits goes into one statement, which is one transaction.
+"""Group commit: all waiting writes go into one statement, in one transaction.
 
 Owns the batch under way. While PostgreSQL commits one batch, the next one gathers; so the rate grows with the number
 of writers, and one of them alone waits for nobody. Each batch is one autocommitted statement: once the server has it
-whole, it ends without the client, so a writer that freezes holds no lock.
+whole, it ends without the client, so a frozen writer holds no lock.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ BYTES_MAX: Final = 1_048_576
 """Rows and bytes of a batch; a larger write goes alone."""
 
 WAITING_MAX: Final = 1_024
-"""Writes that wait for the next batch; further callers wait for room."""
+"""Writes waiting for the next batch; further callers wait for room."""
 
 ATTEMPTS_MAX: Final = 5
-"""Attempts of a batch that collides with a statement of a lost connection, which the server still runs."""
+"""Attempts of a batch that collides with a statement of a lost connection, still running at the server."""
 
 FENCED, OTHER_SCOPE, NOT_NEXT = 1, 2, 3
 """Reasons for a refusal, as the functions of the database give them."""
@@ -40,7 +40,7 @@ FENCED, OTHER_SCOPE, NOT_NEXT = 1, 2, 3
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """Rows of one persistence id that are written together or not at all, and the caller that waits for it."""
+    """Rows of one persistence id, written together or not at all, and their waiting caller."""
 
     claim: Claim
     persistence_id: str
@@ -62,7 +62,7 @@ class Write:
 
 
 class Chain:
-    """Writes of one id that follow one another: all are written, or none."""
+    """Successive writes of one id: all are written, or none."""
 
     def __init__(self, first: Write) -> None:
         self.first = first
@@ -70,7 +70,7 @@ class Chain:
         self.last = first.after + len(first.rows)
 
     def takes(self, write: Write) -> bool:
-        """Take a write that goes on where the chain ends."""
+        """Take a write going on from the end of the chain."""
         if write.claim != self.first.claim or write.after != self.last:
             return False
         self.writes.append(write)
@@ -144,7 +144,7 @@ class Batch:
 
 
 class GroupCommit:
-    """Task that writes what callers hand in, by one of the functions ``write_...`` of the database."""
+    """Task to write for all callers, by one of the functions ``write_...`` of the database."""
 
     def __init__(self, function: str, pool: ConnectionPool, holders: FrozenHolders, *, chained: bool = False) -> None:
         marks = ", ".join(f"${number}" for number in range(1, 17))
@@ -166,7 +166,7 @@ class GroupCommit:
             raise write.error
 
     def close(self) -> None:
-        """Take nothing more; `run` ends when all that was taken is written."""
+        """Take nothing more; `run` ends with the last write taken before."""
         self._send.close()
 
     async def run(self) -> None:
@@ -213,7 +213,9 @@ class GroupCommit:
                     write.end(error(text) if text else refusal(row, write) if row else None)
 
     async def _commit(self, batch: Batch) -> list[TupleRow]:
-        for attempt in range(1, ATTEMPTS_MAX + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             async with self._pool.use() as connection:
                 parameters = batch.parameters(connection.history)
                 try:
@@ -226,11 +228,10 @@ class GroupCommit:
                         raise JournalUnavailable(f"PostgreSQL refused the batch {attempt} times: {error}") from error
                 except psycopg.Error as error:
                     await raise_outcome(error, connection)
-        raise AssertionError("unreachable")
 
 
 async def raise_outcome(error: psycopg.Error, connection: JournalConnection) -> NoReturn:
-    """Raise what is known after a statement has failed: an error that the server tells has undone all of it."""
+    """Raise the knowledge left by a failed statement: an error told by the server has undone all of it."""
     if error.sqlstate is not None and not connection.closed:
         raise JournalUnavailable(f"PostgreSQL has refused: {str(error).strip()}") from error
     await connection.close()
@@ -238,7 +239,7 @@ async def raise_outcome(error: psycopg.Error, connection: JournalConnection) -> 
 
 
 def refusal(row: TupleRow, write: Write) -> JournalError:
-    """Return the error for a write that the database refused."""
+    """Return the error for a refused write."""
     claim, persistence_id = write.claim, write.persistence_id
     _, reason, holder, found = row
     if reason == FENCED:

@@ -15,14 +15,7 @@ from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format
 
 from casty.errors import JournalDamaged
-from casty.journal import PERSISTENCE_ID_LENGTH_MAX, Claim, Record
-
-VERSION_MAX: Final = 2**31 - 1
-NUMBER_MAX: Final = 2**63 - 1
-SCOPES_MAX: Final = 16_384
-
-PAYLOAD_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Bytes of one record: PostgreSQL takes 1 GiB, and a record is in memory several times meanwhile."""
+from casty.journal import Record
 
 ADVICE: Final = "Restore it from a backup, or erase this id"
 _LENGTH: Final = Struct("!i").pack
@@ -43,30 +36,14 @@ class PackedRow:
 
 
 def pack_record(persistence_id: str, seq: int, record: Record) -> PackedRow:
-    """Return a record as a row. ValueError where PostgreSQL has no place for it."""
-    _check_record(record)
+    """Return a checked record as a row."""
     name, command_id = record.name.encode(), record.command_id.encode()
     crc = checksum(persistence_id.encode(), seq, name, record.version, record.payload, command_id)
     return PackedRow(seq, name, record.version, record.payload, crc, command_id)
 
 
-def _check_record(record: object) -> None:
-    if not isinstance(record, Record):
-        raise ValueError(f"a record must be a Record, got {record!r}")
-    check_name("Record.name", record.name)
-    check_name("Record.command_id", record.command_id, least=0)
-    check_number("Record.version", record.version, 1, VERSION_MAX)
-    _check_payload(record.payload)
-
-
-def _check_payload(payload: object) -> None:
-    if not isinstance(payload, bytes) or len(payload) > PAYLOAD_BYTES_MAX:
-        found = f"{len(payload)} bytes" if isinstance(payload, bytes) else repr(payload)
-        raise ValueError(f"Record.payload must be at most {PAYLOAD_BYTES_MAX} bytes, got {found}")
-
-
 def checksum(persistence_id: bytes, seq: int, name: bytes, version: int, payload: bytes, command_id: bytes) -> int:
-    """Return the CRC-32 of a row: of all that has a meaning, with its place, so a row that moved is found too."""
+    """Return the CRC-32 of a row: of all its meaning, with its place, so a moved row is found too."""
     head = b"%d %d %d %d %b%b%b" % (seq, version, len(persistence_id), len(name), persistence_id, name, command_id)
     return crc32(payload, crc32(head))
 
@@ -83,43 +60,6 @@ def unpack_record(persistence_id: str, seq: int, fields: tuple[str, int, bytes, 
             seq,
         )
     return Record(name, version, payload, command_id)
-
-
-def check_name(what: str, text: object, *, least: int = 1, most: int = PERSISTENCE_ID_LENGTH_MAX) -> None:
-    """Raise ValueError unless ``text`` is a text of bounded length that PostgreSQL can store."""
-    if not isinstance(text, str) or not least <= len(text) <= most:
-        found = f"{len(text)} characters" if isinstance(text, str) and len(text) > 80 else repr(text)
-        raise ValueError(f"{what} must be a text of {least} to {most} characters, got {found}")
-    if "\0" in text:
-        raise ValueError(f"{what} must not have the character NUL, which PostgreSQL cannot keep, got {text!r}")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{what} must be text with a form in UTF-8, got {text!a}: {error.reason}") from None
-
-
-def check_number(what: str, number: object, least: int, most: int = NUMBER_MAX) -> None:
-    """Raise ValueError unless ``number`` is an int within bounds."""
-    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-        raise ValueError(f"{what} must be a number of {least} to {most}, got {number!r}")
-
-
-def check_claim(claim: object) -> None:
-    """Raise ValueError unless ``claim`` is one, void or not."""
-    if not isinstance(claim, Claim):
-        raise ValueError(f"claim must be a Claim, as PostgresJournal.claim returns it, got {claim!r}")
-
-
-def check_scopes(scopes: Sequence[str]) -> None:
-    """Raise ValueError unless the scopes can be claimed together."""
-    if isinstance(scopes, str) or not 1 <= len(scopes) <= SCOPES_MAX:
-        found = repr(scopes) if isinstance(scopes, str) else str(len(scopes))
-        raise ValueError(f"scopes must be a list of 1 to {SCOPES_MAX} scopes, got {found}")
-    for scope in scopes:
-        check_name("a scope", scope)
-    if len(set(scopes)) != len(scopes):
-        raise ValueError("scopes must be different, got one of them twice")
 
 
 class PackedArray(bytes):

@@ -15,31 +15,27 @@ from psycopg.raw_cursor import AsyncRawCursor
 from psycopg.rows import TupleRow
 
 from casty.errors import JournalDamaged, JournalUnavailable
-from casty.journal import SLICES, Claim, Record, Stored, StoredSnapshot
+from casty.journal import PERSISTENCE_ID_LENGTH_MAX, SLICES, Claim, Record, Stored, StoredSnapshot
+from casty.persistence.arguments import (
+    check_append,
+    check_number,
+    check_persistence_id,
+    check_record,
+    check_scopes,
+    check_setting,
+    check_tail,
+    check_text,
+    check_write,
+)
+from casty.persistence.paging import PAGE_ROWS, Pages
 from casty.persistence.postgres.connections import ConnectionPool, Connector
 from casty.persistence.postgres.frozen_holders import FrozenHolders
 from casty.persistence.postgres.group_commit import GroupCommit, Write, raise_outcome, refusal
-from casty.persistence.postgres.packed_rows import (
-    ADVICE,
-    byte_strings,
-    check_claim,
-    check_name,
-    check_number,
-    check_scopes,
-    pack_record,
-    texts,
-    unpack_record,
-)
-from casty.persistence.postgres.pages import RowPages
+from casty.persistence.postgres.packed_rows import ADVICE, byte_strings, pack_record, texts, unpack_record
 from casty.persistence.postgres.steps import SCHEMA_LENGTH_MAX, make_tables
-
-PAGE: Final = 256
-"""Events, or ids, that are read by one statement."""
 
 logger = logging.getLogger("casty.persistence")
 
-TAIL_MAX: Final = 10_000
-HOLDER_LENGTH_MAX: Final = 64
 CONNECTIONS_MIN: Final = 2
 
 CLOSE_TIMEOUT: Final = 5.0
@@ -60,7 +56,7 @@ SELECT i.forgotten, (SELECT max(m.seq) FROM events m WHERE m.persistence_id = i.
     e.seq, e.position, e.written_at, e.name, e.version, e.payload, e.crc, e.command_id
 FROM ids i
 LEFT JOIN LATERAL (
-    SELECT * FROM events r WHERE r.persistence_id = i.persistence_id AND r.seq > $2 ORDER BY r.seq LIMIT {PAGE}
+    SELECT * FROM events r WHERE r.persistence_id = i.persistence_id AND r.seq > $2 ORDER BY r.seq LIMIT {PAGE_ROWS}
 ) e ON true
 WHERE i.persistence_id = $1 ORDER BY e.seq
 """
@@ -76,7 +72,7 @@ WHERE i.persistence_id > $1 AND starts_with(i.scope, $2) AND (
     EXISTS (SELECT FROM events e WHERE e.persistence_id = i.persistence_id)
     OR EXISTS (SELECT FROM snapshots n WHERE n.persistence_id = i.persistence_id)
     OR EXISTS (SELECT FROM states v WHERE v.persistence_id = i.persistence_id))
-ORDER BY i.persistence_id LIMIT {PAGE}
+ORDER BY i.persistence_id LIMIT {PAGE_ROWS}
 """
 
 
@@ -91,7 +87,7 @@ class _EventReader:
         self._damage: JournalDamaged | None = None
 
     async def fetch(self) -> Sequence[Stored]:
-        """Return the next page, up to a damaged row; JournalDamaged at that."""
+        """Return the next page, up to a damaged row, JournalDamaged there."""
         if self._damage is not None:
             raise self._damage
         if self._last is not None and self._after >= self._last:
@@ -131,7 +127,7 @@ class PostgresJournal:
     """Journal, snapshots and last values in a PostgreSQL database, shared by the nodes of several hosts.
 
     It needs PostgreSQL 14 or newer with UTF-8, and the extra ``postgres`` of this package. Tables are made by the first
-    node. All that waits is written by one statement (group commit), which is durable when PostgreSQL says so: keep its
+    node. All waiting writes go into one statement (group commit), durable when PostgreSQL says so: keep its
     ``fsync`` and ``synchronous_commit`` on.
 
     >>> from casty.persistence.postgres import PostgresJournal
@@ -139,7 +135,7 @@ class PostgresJournal:
     <PostgresJournal host=db.example dbname=shop user=shop schema=casty>
 
     Parameters:
-        dsn: Connection string or URI, as psql takes it; several hosts may stand in it, of which the one that takes
+        dsn: Connection string or URI, as psql takes it; of several hosts in it the one taking
             writes is used. A pooler between has to keep sessions apart.
         schema: PostgreSQL's schema of the tables: other ones are other journals.
         connections: Connections of this object, at least 2: one writes events, the others do all else.
@@ -152,7 +148,7 @@ class PostgresJournal:
     def __init__(self, dsn: str, *, schema: str = "casty", connections: int = 4) -> None:
         if connections < CONNECTIONS_MIN:
             raise ValueError(f"connections must be at least {CONNECTIONS_MIN}, got {connections}")
-        check_name("schema", schema, most=SCHEMA_LENGTH_MAX)
+        check_text("schema", schema, SCHEMA_LENGTH_MAX)
         self._schema = schema
         self._connector = Connector(dsn, schema)
         self._others = connections - 1
@@ -161,14 +157,14 @@ class PostgresJournal:
         self._lanes: dict[str, GroupCommit] = {}
 
     def open(self) -> AbstractAsyncContextManager[None]:
-        """Return a block in which the journal works; leaving it waits for what was begun, at most 5 s.
+        """Open the journal for a block; leaving it waits for writes under way, at most 5 s.
 
         Returns:
             The block.
 
         Raises:
             RuntimeError: The journal is open already.
-            JournalUnavailable: PostgreSQL cannot be reached, or takes no writes; the text says what was tried.
+            JournalUnavailable: PostgreSQL cannot be reached, or takes no writes; the text tells the attempt.
             ConfigError: The tables are of a newer version, or the database does not store UTF-8.
         """
         return self._open()
@@ -237,34 +233,36 @@ class PostgresJournal:
             The id, 16 characters.
 
         Raises:
+            RuntimeError: The journal is not open.
             JournalUnavailable: PostgreSQL cannot be reached.
         """
         ((identity,),) = await self._select("SELECT identity FROM journal")
         return str(identity)
 
     async def settle(self, name: str, value: str) -> str:
-        """Write ``value`` under ``name`` for ever, unless something is written there; answer what is.
+        """Write ``value`` under ``name`` for ever, unless another value stands there already.
 
         Parameters:
             name: 1 to 600 characters.
             value: At most 600 characters.
 
         Returns:
-            The value that stands there, ``value`` or an earlier one.
+            The standing value, ``value`` or an earlier one.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             JournalUnavailable: Certainly nothing was written.
             JournalUncertain: Nobody knows; settle again.
         """
         self._opened()
-        check_name("name", name)
-        check_name("value", value, least=0)
+        check_setting(name, value)
         await self._change(SETTLE, lambda _: [name, value])
         ((found,),) = await self._select("SELECT value FROM settled WHERE name = $1", name)
         return str(found)
 
     async def claim(self, scopes: Sequence[str], holder: str = "") -> Sequence[Claim]:
-        """Make all earlier claims of these scopes void, in one durable commit that waits for writes under way.
+        """Make all earlier claims of these scopes void, in one durable commit after the writes under way.
 
         Parameters:
             scopes: 1 to 16,384 different scopes.
@@ -274,12 +272,13 @@ class PostgresJournal:
             A claim for each scope, in the order of ``scopes``.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             JournalUnavailable: PostgreSQL cannot be reached, or a write holds the scope for 10 s.
             JournalUncertain: Nobody knows; claim again.
         """
         self._opened()
-        check_scopes(scopes)
-        check_name("holder", holder, least=0, most=HOLDER_LENGTH_MAX)
+        check_scopes(scopes, holder)
         tokens = {scope: secrets.token_bytes(16) for scope in scopes}
         packed = texts([scope.encode() for scope in tokens]), byte_strings(list(tokens.values()))
         rows = await self._change(CLAIM, lambda history: [*packed, holder, history])
@@ -290,28 +289,26 @@ class PostgresJournal:
         """Append events of one persistence id, all or none; when it returns they are durable.
 
         Parameters:
-            claim: Of the scope of that persistence id. The first append binds the id to that scope.
+            claim: Of the scope of the persistence id. The first append binds the id to the scope.
             persistence_id: 1 to 600 characters, without NUL.
             after: Number of the last event of this id, 0 for none.
             records: At least one.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             Fenced: The claim is void; nothing was written.
             SequenceConflict: ``after`` is not the last event, or the id belongs to another scope; nothing was written.
             JournalUnavailable: Certainly nothing was written.
             JournalUncertain: Nobody knows; claim again and read.
         """
-        check_number("after", after, 0)
+        check_append(claim, persistence_id, after, records)
         await self._write("events", claim, persistence_id, after, records, may_bind=after == 0)
 
     async def _write(
         self, lane: str, claim: Claim, persistence_id: str, after: int, records: Sequence[Record], *, may_bind: bool
     ) -> None:
         self._opened()
-        check_name("persistence_id", persistence_id)
-        check_claim(claim)
-        if not records:
-            raise ValueError("records must be at least one, got none")
         rows = [pack_record(persistence_id, seq, record) for seq, record in enumerate(records, after + 1)]
         await self._lanes[lane].write(Write(claim, persistence_id, after, rows, may_bind))
 
@@ -326,16 +323,18 @@ class PostgresJournal:
             An iterator over the events, without gaps.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             JournalDamaged: A row cannot be read, or one in the middle is missing; those before it were given.
             JournalUnavailable: The store cannot be reached.
         """
         self._opened()
-        check_name("persistence_id", persistence_id)
+        check_persistence_id(persistence_id)
         check_number("after", after, 0)
-        return RowPages(_EventReader(self._select, persistence_id, after).fetch)
+        return Pages(_EventReader(self._select, persistence_id, after).fetch)
 
     async def tail(self, after: int, limit: int, slices: range | None = None) -> Sequence[Stored]:
-        """Read events of all persistence ids by offset. What is given is complete: none before it comes later.
+        """Read events of all persistence ids by offset. They are complete: none comes later before one of them.
 
         Parameters:
             after: Offset of an event; reading begins behind it.
@@ -346,14 +345,13 @@ class PostgresJournal:
             Events in the order of their offsets; empty at the end.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             JournalDamaged: A row cannot be read.
             JournalUnavailable: The store cannot be reached.
         """
-        check_number("after", after, 0)
-        check_number("limit", limit, 1, TAIL_MAX)
+        check_tail(after, limit, slices)
         every = range(SLICES) if slices is None else slices
-        if every.step != 1 or not 0 <= every.start <= every.stop <= SLICES:
-            raise ValueError(f"slices must be a range within range({SLICES}) in steps of 1, got {slices!r}")
         rows = await self._select(TAIL, after, limit, every.start, every.stop)
         return [
             Stored(name, seq, position, unpack_record(name, seq, cast(Any, fields)), written_at)
@@ -364,11 +362,13 @@ class PostgresJournal:
         """Remove the events of an id up to a number, fenced as an append. Later numbers stay as they are.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the events.
             upto: Number of the last event to remove.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: The id belongs to another scope; nothing was removed.
             JournalUnavailable: Certainly nothing was removed.
@@ -381,10 +381,12 @@ class PostgresJournal:
         """Remove all there is of an id: events, snapshots, value. Its next event has the number 1 again.
 
         Parameters:
-            claim: Of the scope of that persistence id.
-            persistence_id: Of what is removed.
+            claim: Of the scope of the persistence id.
+            persistence_id: Of the events, snapshots and value.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: The id belongs to another scope; nothing was removed.
             JournalUnavailable: Certainly nothing was removed.
@@ -402,10 +404,12 @@ class PostgresJournal:
             An iterator over the ids.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             JournalUnavailable: The store cannot be reached.
         """
         self._opened()
-        check_name("scope_prefix", scope_prefix, least=0)
+        check_text("scope_prefix", scope_prefix, PERSISTENCE_ID_LENGTH_MAX, least=0)
         after = ""
 
         async def fetch() -> Sequence[str]:
@@ -414,39 +418,45 @@ class PostgresJournal:
             after = rows[-1][0] if rows else after
             return [row[0] for row in rows]
 
-        return RowPages(fetch)
+        return Pages(fetch)
 
     async def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
         """Store the state after the event ``seq``; one of the same number is replaced.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the state.
             seq: Number of the last event in it, from 1.
             record: The state.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             Fenced: The claim is void; nothing was written.
             SequenceConflict: The id belongs to another scope; nothing was written.
             JournalUnavailable: Certainly nothing was written.
             JournalUncertain: Nobody knows; save again.
         """
+        check_write(claim, persistence_id)
         check_number("seq", seq, 1)
+        check_record(record)
         await self._write("snapshots", claim, persistence_id, seq - 1, [record], may_bind=True)
 
     async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
-        """Read the snapshots of an id, the newest first; one that is damaged is left out.
+        """Read the snapshots of an id, the newest first; a damaged one is left out.
 
         Parameters:
             persistence_id: Of the snapshots.
 
         Returns:
-            The snapshots that can be read.
+            The readable snapshots.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             JournalUnavailable: The store cannot be reached.
         """
-        check_name("persistence_id", persistence_id)
+        check_persistence_id(persistence_id)
         rows = await self._select(
             "SELECT seq, name, version, payload, crc, command_id FROM snapshots WHERE persistence_id = $1 "
             "ORDER BY seq DESC",
@@ -464,11 +474,13 @@ class PostgresJournal:
         """Remove all snapshots of an id but the newest ones.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the snapshots.
-            keep: Snapshots that stay, at least 1.
+            keep: Snapshots to keep, at least 1.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: The id belongs to another scope; nothing was removed.
             JournalUnavailable: Certainly nothing was removed.
@@ -487,10 +499,12 @@ class PostgresJournal:
             Revision and value; None where nothing is stored.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             JournalDamaged: The row cannot be read.
             JournalUnavailable: The store cannot be reached.
         """
-        check_name("persistence_id", persistence_id)
+        check_persistence_id(persistence_id)
         rows = await self._select(
             "SELECT revision, name, version, payload, crc, command_id FROM states WHERE persistence_id = $1",
             persistence_id,
@@ -503,29 +517,35 @@ class PostgresJournal:
         """Store a value as the next revision; when it returns it is durable.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the value.
             revision: Of this value: one above the stored revision, 1 where there is none.
             record: The value.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             Fenced: The claim is void; nothing was written.
             SequenceConflict: The revision is not the next one, or the id belongs to another scope.
             JournalUnavailable: Certainly nothing was written.
             JournalUncertain: Nobody knows; claim again and load.
         """
+        check_write(claim, persistence_id)
         check_number("revision", revision, 1)
+        check_record(record)
         await self._write("states", claim, persistence_id, revision - 1, [record], may_bind=revision == 1)
 
     async def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
         """Remove a value.
 
         Parameters:
-            claim: Of the scope of that persistence id.
+            claim: Of the scope of the persistence id.
             persistence_id: Of the value.
             revision: The stored revision.
 
         Raises:
+            ValueError: An argument is out of its bounds; nothing was done.
+            RuntimeError: The journal is not open.
             Fenced: The claim is void; nothing was removed.
             SequenceConflict: The revision is not the stored one, or the id belongs to another scope.
             JournalUnavailable: Certainly nothing was removed.
@@ -536,8 +556,7 @@ class PostgresJournal:
 
     async def _fenced(self, function: str, claim: Claim, persistence_id: str, number: int) -> None:
         self._opened()
-        check_name("persistence_id", persistence_id)
-        check_claim(claim)
+        check_write(claim, persistence_id)
         statement = f"SELECT place, reason, holder, found FROM {function}($1, $2, $3, $4, $5, $6)"
         values = claim.scope, claim.number, claim.token, persistence_id, number
         for row in await self._change(statement, lambda history: [history, *values]):
@@ -545,7 +564,8 @@ class PostgresJournal:
 
     async def _select(self, statement: str, *values: object) -> list[TupleRow]:
         """Read; once more where the first connection had been lost."""
-        for again in (True, False):
+        is_first = True
+        while True:
             async with self._opened().use() as connection:
                 try:
                     cursor = AsyncRawCursor(connection)
@@ -554,12 +574,12 @@ class PostgresJournal:
                 except (DataCorrupted, IndexCorrupted):
                     raise
                 except psycopg.Error as error:
-                    if not (connection.closed and again):
+                    if not (connection.closed and is_first):
                         raise JournalUnavailable(f"PostgreSQL has not answered: {str(error).strip()}") from error
-        raise AssertionError("the second attempt has returned or raised")
+            is_first = False
 
     async def _change(self, statement: str, values: Callable[[str], Sequence[object]]) -> list[TupleRow]:
-        """Change something by one statement, with values that may name the history of the connection."""
+        """Change something by one statement, with values made for the history of the connection."""
         async with self._opened().use() as connection:
             try:
                 with self._holders.watching(connection):

@@ -10,8 +10,8 @@ from psycopg import sql
 
 from casty.errors import JournalUnavailable, LeaseError
 from casty.lease import LeaseClaim
+from casty.persistence.arguments import check_text
 from casty.persistence.postgres.connections import Connector, JournalConnection
-from casty.persistence.postgres.packed_rows import check_name
 from casty.persistence.postgres.steps import LOCK_CLASS, SCHEMA_LENGTH_MAX
 
 LOST_MAX: Final = 65_536
@@ -48,7 +48,7 @@ class PostgresLease:
     """
 
     def __init__(self, dsn: str, *, schema: str = "casty") -> None:
-        check_name("schema", schema, most=SCHEMA_LENGTH_MAX)
+        check_text("schema", schema, SCHEMA_LENGTH_MAX)
         self._connector = Connector(dsn, schema)
 
     async def identify(self) -> str:
@@ -114,7 +114,7 @@ async def _has_tables(connection: JournalConnection) -> bool:
         "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = current_schema() AND c.relname = 'lease_lost'"
     )
-    return (await cursor.fetchone() or (0,))[0] == 1
+    return await cursor.fetchone() == (1,)
 
 
 async def _acquire(connection: JournalConnection, claim: LeaseClaim) -> bool:
@@ -123,7 +123,7 @@ async def _acquire(connection: JournalConnection, claim: LeaseClaim) -> bool:
     cursor = await connection.execute(
         "SELECT count(*) FROM lease_lost WHERE cluster = %s AND run = ANY (%s)", (claim.cluster, sorted(claim.side))
     )
-    if (await cursor.fetchone() or (0,))[0]:
+    if await cursor.fetchone() != (0,):
         return False
     await connection.execute(
         "INSERT INTO lease_lost (cluster, run) SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",

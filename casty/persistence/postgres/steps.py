@@ -1,7 +1,7 @@
 """Tables and functions of a journal in PostgreSQL, and how they come into being.
 
-Owns the text of the SQL that stays in the database. Each step leads from one version of the tables to the next, and is
-never changed once it was released. All is made in one transaction under an advisory lock, so that nodes starting
+Owns the SQL kept in the database. Each step leads from one version of the tables to the next, and is
+never changed after its release. All is made in one transaction under an advisory lock, so nodes starting
 together make it once.
 """
 
@@ -17,7 +17,7 @@ from casty.errors import ConfigError
 from casty.persistence.postgres.trio_connection import TrioConnection
 
 LOCK_CLASS: Final = 0x63617374
-"""First key of the advisory lock under which tables are made: "cast"."""
+"""First key of the advisory lock for making tables: "cast"."""
 
 SCHEMA_LENGTH_MAX: Final = 63
 """Longest name in PostgreSQL."""

@@ -3,7 +3,7 @@
 psycopg writes its protocol as generators: they yield "wait until this socket can be read" and know no event loop. So
 `TrioConnection` replaces waiting, connecting and the lock; rows, COPY, pipelines and notifications stay psycopg's.
 
-One rule holds for all that is cancelled: a connection is handed on only in a state that is known. Otherwise it is
+One rule holds for all cancellations: a connection is handed on only in a known state. Otherwise it is
 closed, and the server rolls back.
 """
 
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
 import trio
-from psycopg import AsyncConnection, AsyncPipeline, AsyncTransaction, OperationalError, capabilities, pq
+from psycopg import AsyncConnection, AsyncPipeline, AsyncTransaction, Notify, OperationalError, capabilities, pq
 from psycopg.conninfo import conninfo_attempts, conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg.rows import Row
 from psycopg.waiting import Ready, Wait
@@ -26,6 +26,8 @@ T = TypeVar("T")
 CLEANUP_TIMEOUT: Final = 5.0
 """Seconds for the server to end a statement or to roll back after a cancellation; then the connection is closed."""
 
+NO_TIMEOUT: Final = "under Trio there is no timeout: put the call into trio.move_on_after()"
+
 _READING: Final = pq.PollingStatus.READING
 _WRITING: Final = pq.PollingStatus.WRITING
 
@@ -33,7 +35,7 @@ _WRITING: Final = pq.PollingStatus.WRITING
 class TrioConnection(AsyncConnection[Row]):
     """`psycopg.AsyncConnection` for tasks of Trio.
 
-    A statement that is cancelled is cancelled at the server too. Timeouts are cancel scopes: ``notifies(timeout=)`` is
+    A cancelled statement is cancelled at the server too. Timeouts are cancel scopes: ``notifies(timeout=)`` is
     refused.
     """
 
@@ -44,7 +46,7 @@ class TrioConnection(AsyncConnection[Row]):
     @classmethod
     @override
     async def connect(cls, conninfo: str = "", **options: Any) -> Self:
-        """Connect to the first server of ``conninfo`` that takes the connection.
+        """Connect to the first server of ``conninfo`` taking the connection.
 
         Parameters:
             conninfo: Connection string, or URI.
@@ -84,13 +86,13 @@ class TrioConnection(AsyncConnection[Row]):
         Parameters:
             gen: Generator over this connection.
             interval: Without meaning here.
-            timeout: None; a cancel scope does that under Trio.
+            timeout: None; use a cancel scope under Trio.
 
         Raises:
             TypeError: There is a timeout.
         """
         if timeout is not None:
-            raise TypeError("under Trio there is no timeout: put the call into trio.move_on_after()")
+            raise TypeError(NO_TIMEOUT)
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             return await _run(gen, self.pgconn.socket)
@@ -100,6 +102,21 @@ class TrioConnection(AsyncConnection[Row]):
             if not isinstance(error, Exception):
                 await self._abort(gen)
             raise
+
+    @override
+    def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> AsyncGenerator[Notify]:
+        """Wait for notifications.
+
+        Parameters:
+            timeout: None; use a cancel scope under Trio.
+            stop_after: Number of notifications to stop after; None to go on.
+
+        Raises:
+            TypeError: There is a timeout.
+        """
+        if timeout is not None:
+            raise TypeError(NO_TIMEOUT)
+        return super().notifies(stop_after=stop_after)
 
     async def _abort(self, gen: Generator[Wait, Ready, Any]) -> None:
         """End the statement of a cancelled task at the server, or the connection."""
@@ -117,7 +134,7 @@ class TrioConnection(AsyncConnection[Row]):
         return not self.closed and self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE
 
     async def _discard(self) -> None:
-        """Close the connection; a server that is busy would notice that only when it has done."""
+        """Close the connection; a busy server would notice only at the end of its work."""
         if self._is_active():
             with trio.move_on_after(CLEANUP_TIMEOUT, shield=True), suppress(Exception):
                 await self.cancel_safe()
@@ -144,7 +161,7 @@ class TrioConnection(AsyncConnection[Row]):
 
     @override
     async def close(self) -> None:
-        """Close the connection; tasks that wait for it get a `psycopg.OperationalError`."""
+        """Close the connection; tasks waiting for it get a `psycopg.OperationalError`."""
         self._closed = True  # so psycopg warns of none that was left open
         with suppress(OperationalError):  # the server was faster, or this is the second time
             trio.lowlevel.notify_closing(self.pgconn.socket)
@@ -161,7 +178,7 @@ class TrioConnection(AsyncConnection[Row]):
 
     @asynccontextmanager
     async def _or_closed(self) -> AsyncGenerator[None]:
-        """Close the connection when a block is cancelled in a transaction or a pipeline that it began."""
+        """Close the connection when a block is cancelled in a transaction or a pipeline begun there."""
         before = self.pgconn.transaction_status
         try:
             yield
