@@ -99,7 +99,7 @@ def _spawn_subsystems(
 ) -> Subsystems:
     names = sorted(one.name for one in node.system.wire_types)[:TYPES_NAMED_MAX]
     wire_types = WireTypesDigest(node.codec.wire_types_digest(), tuple(names))
-    settings = topology_settings(node.settings, node.lease_id, wire_types)
+    settings = topology_settings(node.settings, node.lease_id, wire_types, node.journal_id)
     machine = Topology(node.member, seeds, settings, rng, node.last)
     gossip = dissemination_of(node.self_node, settings, rng, [table.replicated for table in extensions.tables])
     availability = availability_of(node.self_node, node.settings)

@@ -264,8 +264,10 @@ class Cluster:
             if self._transport is not None:
                 self._transport.add_seeds((*seeds, *(self._last.addresses if self._last else ())))
             lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
+            journal = kernel_of(self._system).journal
+            journal_id = "" if journal is None else await journal.journal.identify()
             node = self._node = self._make_node(await self._bind())
-            node.begin(lease_id=lease_id, last=self._last)
+            node.begin(lease_id=lease_id, journal_id=journal_id, last=self._last)
             node.contacts.expect(seeds, self.self_node, self._last, is_free=self._settings.allow_new_cluster)
             local = self._local_transport or LocalTransport(self._system)
             behavior = cluster_behavior(node, self._extensions, local, seeds, self._rng)

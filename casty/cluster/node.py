@@ -138,6 +138,8 @@ class ClusterNode:
         self.system = system
         self.lease_id = ""
         """Identity of the lease deciding between the sides of a partition, where there is one."""
+        self.journal_id = ""
+        """Identity of the store of durable state, where there is one."""
         self.last: LastMembership | None = None
         """Knowledge of the last run of this node, where it is remembered."""
         self.kernel: Kernel = kernel_of(system)
@@ -201,9 +203,9 @@ class ClusterNode:
         """Whether ``subsystems`` is set."""
         return hasattr(self, "subsystems")
 
-    def begin(self, *, lease_id: str, last: LastMembership | None) -> None:
-        """Take note of the lease that decides, and of what the run before this one knew."""
-        self.lease_id, self.last = lease_id, last
+    def begin(self, *, lease_id: str, journal_id: str, last: LastMembership | None) -> None:
+        """Take note of the lease that decides, of the journal, and of what the run before this one knew."""
+        self.lease_id, self.journal_id, self.last = lease_id, journal_id, last
 
     def run_with(self, subsystems: Subsystems) -> None:
         """Deliver from now on to the actors of the cluster."""

@@ -21,9 +21,9 @@ from casty.protocol.state.registry import Registry
 
 
 def topology_settings(
-    settings: ClusterSettings, lease: str = "", wire_types: WireTypesDigest | None = None
+    settings: ClusterSettings, lease: str = "", wire_types: WireTypesDigest | None = None, journal: str = ""
 ) -> TopologySettings:
-    """Return the settings of a node for its membership machine; ``lease`` identifies its lease."""
+    """Return the settings of a node for its membership machine; ``lease`` and ``journal`` identify its stores."""
     return TopologySettings(
         gossip_interval=settings.gossip_interval,
         gossip_fanout=settings.gossip_fanout,
@@ -34,6 +34,7 @@ def topology_settings(
         leave_timeout=settings.leave_timeout,
         allow_new_cluster=settings.allow_new_cluster,
         wire_types=wire_types or WireTypesDigest(),
+        journal=journal,
     )
 
 

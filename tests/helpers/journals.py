@@ -38,6 +38,7 @@ class FaultyJournal:
     reading_most: int = 0
     before_append: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     before_read: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    identity: str = "faulty"
     is_open: bool = False
     is_shared: bool = False
     """Whether several systems of a test may open it at one time."""
@@ -54,7 +55,7 @@ class FaultyJournal:
 
     async def identify(self) -> str:
         await trio.lowlevel.checkpoint()
-        return "faulty"
+        return self.identity
 
     async def settle(self, name: str, value: str) -> str:
         await trio.lowlevel.checkpoint()

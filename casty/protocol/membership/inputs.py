@@ -33,12 +33,14 @@ class TopologySettings:
     leave_timeout: float = 5.0
     allow_new_cluster: bool = False
     wire_types: WireTypesDigest = WireTypesDigest()
+    journal: str = ""
+    """Identity of the store of durable state, "" without one."""
 
     @property
     def shared(self) -> JoinSettings:
         """Settings shared by all nodes of a cluster."""
         strategy = str(self.downing or "none")
-        return JoinSettings(self.min_members, strategy, self.min_members_per_role, self.wire_types)
+        return JoinSettings(self.min_members, strategy, self.min_members_per_role, self.wire_types, self.journal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class JoinSettings:
     min_members_per_role: tuple[tuple[str, int], ...] = ()
     """Sorted by role."""
     wire_types: WireTypesDigest = WireTypesDigest()
+    journal: str = ""
+    """Identity of the store of durable state; "" of a node without one, free to join any cluster."""
 
     def difference(self, theirs: JoinSettings) -> str | None:
         """Return the first difference, with the value expected by this node and the one found, or None."""
@@ -57,6 +59,8 @@ class JoinSettings:
             return _differ("downing", self.downing, theirs.downing)
         if self.wire_types != theirs.wire_types:
             return self.wire_types.difference(theirs.wire_types)
+        if self.journal and theirs.journal and self.journal != theirs.journal:
+            return _differ("journal", self.journal, theirs.journal)
         return None
 
 

@@ -59,7 +59,7 @@ def test_a_durable_state_is_stepped_too() -> None:
 def test_an_async_decide_runs_until_it_would_wait() -> None:
     async def patient(ctx: ActorContext[CartCommand], cart: Cart, command: CartCommand) -> Effect[CartEvent]:
         if isinstance(command, CheckOut):
-            await trio.sleep(1)
+            await trio.sleep_forever()
         return persist(Added("tea", 1))
 
     behavior = Behaviors.event_sourced_actor("x", empty=Cart(), decide=patient, apply=apply)

@@ -51,7 +51,7 @@ from casty.wire.handshake import PROTOCOL_MAX
 KNOWN = Path(__file__).with_name("control_messages.txt")
 A, B, C = (run_of(name) for name in "abc")
 JOINER = replace(member("d", "joining"), roles=frozenset({"web"}), version="1.2.3", extra=(("zone", b"x"),))
-SETTINGS = JoinSettings(3, "keep_majority", (("web", 2),), WireTypesDigest(bytes(16), ("shop.Money",)))
+SETTINGS = JoinSettings(3, "keep_majority", (("web", 2),), WireTypesDigest(bytes(16), ("shop.Money",)), "journal-1")
 
 
 def state() -> Gossip:

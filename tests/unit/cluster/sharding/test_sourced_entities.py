@@ -20,6 +20,7 @@ from casty import (
     ClusteredActorSystem,
     ConfigError,
     EntityKey,
+    JoinRefused,
     SystemConfig,
 )
 from casty.errors import JournalUnavailable
@@ -79,6 +80,7 @@ async def test_a_state_moves_with_its_shard(autojump_clock, nodes, is_crash):
         assert await add(c, f"cart-{number}") == 1
     if is_crash:
         nodes.crash("a")
+        await nodes.sees("c", {"b": "up", "c": "up"})  # what is sent to a lost node has no known outcome
     else:
         await nodes.stop("a")
     for number in range(20):
@@ -163,6 +165,15 @@ async def test_a_journal_that_is_down_refuses_commands_until_it_is_back(autojump
         await add(a, "cart-1")
     assert caught.value.failure == "journal_unavailable" and isinstance(caught.value.__cause__, JournalUnavailable)
     assert await add(a, "cart-1") == 1
+
+
+async def test_a_node_with_another_journal_is_refused(autojump_clock, nodes):
+    first, other = FaultyJournal(is_shared=True), FaultyJournal(identity="another")
+    await nodes.systems("a", journal=first)
+    with pytest.raises(JoinRefused, match="expected journal 'faulty', as the cluster has it, found 'another'"):
+        await nodes.start("b", ("a",), journal=other)
+    await nodes.start("c", ("a",), journal=first)
+    await nodes.start("d", ("a",))
 
 
 def test_a_journal_is_given_once():

@@ -15,7 +15,7 @@ from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
 from casty.testing.samples import gossip_of, member, run_of
 
-OWN = JoinSettings(1, "keep_majority")
+OWN = JoinSettings(1, "keep_majority", journal="a")
 STATE = gossip_of(member("a"), member("b"))
 
 
@@ -39,6 +39,7 @@ def test_member_that_asks_again_is_let_in_again() -> None:
             JoinSettings(1, "keep_majority", (("db", 2),)),
             "expected min_members_per_role {}, as the cluster has it, found {'db': 2}",
         ),
+        (JoinSettings(1, "keep_majority", journal="b"), "expected journal 'a', as the cluster has it, found 'b'"),
         (JoinSettings(1, "none"), "expected downing 'keep_majority', as the cluster has it, found 'none'"),
     ],
 )
@@ -46,6 +47,10 @@ def test_refusal_names_the_setting_on_both_sides(theirs: JoinSettings, named: st
     answer = verdict(member("c", "joining"), theirs=theirs)
     assert answer.state is JoinState.refused
     assert named in answer.reason
+
+
+def test_joiner_without_a_journal_is_let_in() -> None:
+    assert verdict(member("c", "joining"), theirs=JoinSettings(1, "keep_majority")) is ADMITTED
 
 
 def test_joiner_that_claims_to_be_another_run_is_refused() -> None:
