@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Protocol, runtime_checkable
 
+from casty.schema.names import message
+
 SLICES: Final = 1_024
 """Parts of a journal by persistence id, for readers sharing its tail."""
 
@@ -34,6 +36,7 @@ def slice_of(persistence_id: str) -> int:
     return int.from_bytes(blake2b(persistence_id.encode(), digest_size=8).digest(), "big") % SLICES
 
 
+@message("casty.Claim")
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Right of one writer to one scope, until the next claim of that scope.
@@ -50,6 +53,7 @@ class Claim:
     """16 random bytes, made by the store with the claim."""
 
 
+@message("casty.Record")
 @dataclass(frozen=True, slots=True)
 class Record:
     """Event, snapshot or value in the stored form: names and plain values, never a class."""
@@ -64,6 +68,7 @@ class Record:
     """Id of the command behind it; "" for none."""
 
 
+@message("casty.Stored")
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Record of a journal with its place in it."""
@@ -80,6 +85,7 @@ class Stored:
     """Wall clock at the writer, in seconds since 1970: for people, nothing is decided by it."""
 
 
+@message("casty.StoredSnapshot")
 @dataclass(frozen=True, slots=True)
 class StoredSnapshot:
     """State after an event."""

@@ -136,10 +136,8 @@ class ClusterNode:
         event_stream: ActorRef[EventStreamCmd] | None = None,
     ) -> None:
         self.system = system
-        self.lease_id = ""
-        """Identity of the lease deciding between the sides of a partition, where there is one."""
-        self.journal_id = ""
-        """Identity of the store of durable state, where there is one."""
+        self.lease_id = self.journal_id = ""
+        """Identities of the lease between the sides of a partition, and of the store, where there are such."""
         self.last: LastMembership | None = None
         """Knowledge of the last run of this node, where it is remembered."""
         self.kernel: Kernel = kernel_of(system)

@@ -27,20 +27,19 @@ from casty.testing.kit.stepping import WouldWait
 from casty.testing.leaks import no_leaks
 from casty.testing.linearizability import HistoryUndecided, NotLinearizable, check_linearizable
 from casty.testing.probe import TestProbe
-from casty.testing.simulated_journal import JournalFaultName, SimulatedJournal
+from casty.testing.simulated_journal import SimulatedJournal
 
 __all__ = [
     "AdapterMade",
     "BehaviorTestKit",
     "Cancelled",
     "Effect",
+    "EventSourcedTestKit",
     "History",
     "HistoryUndecided",
+    "JOURNAL_PROMISES",
     "NotLinearizable",
     "Operation",
-    "EventSourcedTestKit",
-    "JOURNAL_PROMISES",
-    "JournalFaultName",
     "Piped",
     "ProbeFactory",
     "ReceiveTimeoutSet",
@@ -61,8 +60,8 @@ __all__ = [
     "autojump_backend",
     "check_downing_strategy",
     "check_failure_detector",
-    "check_linearizable",
     "check_journal",
+    "check_linearizable",
     "no_leaks",
     "system_with_probes",
 ]

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import pytest
 import trio
+from helpers.leases import claim
 from postgres_server import PostgresServer
 
-from casty import ConfigError, Lease, LeaseClaim, LeaseError
+from casty import ConfigError, Lease, LeaseError
 from casty.persistence.postgres import PostgresJournal, PostgresLease, postgres_lease
 from casty.persistence.postgres.trio_connection import TrioConnection
 
 RACES = 200
-
-
-def claim(side: str, others: str, cluster: str = "shop") -> LeaseClaim:
-    return LeaseClaim(cluster, frozenset(side), frozenset(others))
 
 
 async def test_of_two_sides_that_race_one_gets_it_each_time(dsn: str) -> None:

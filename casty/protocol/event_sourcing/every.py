@@ -25,8 +25,7 @@ class Every:
     """
 
     events: int = 100
-    """Events from one snapshot to the next. Fewer make starts shorter, and writes more; a start reads about 300,000
-    events a second."""
+    """Events from one snapshot to the next. Fewer make starts shorter, and writes more."""
     keep: int = 2
     """Snapshots to keep. Two leave one to begin with, where the newest cannot be read after a change of its class."""
     forget: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from helpers.leases import claim
 
 from casty import (
     ClusterSettings,
@@ -19,10 +20,6 @@ from casty import (
 )
 from casty.cluster.leases import lease as module
 from casty.cluster.leases.lease import ask_lease, identify_lease
-
-
-def claim(side: str, others: str, cluster: str = "shop") -> LeaseClaim:
-    return LeaseClaim(cluster, frozenset(side), frozenset(others))
 
 
 @pytest.fixture
