@@ -10,7 +10,7 @@ from typing import Any, Final, Never, cast
 
 import trio
 
-from casty.address import LastMembership, NodeAddress, NodeId, UniqueAddress, check_path, checked_system_name
+from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.commands import AddressesFound, ClusterCmd, Down, Finish, GetClusterActor, GetClusterState, Leave
 from casty.cluster.death_watch.watch import DeathWatchExtension
@@ -19,6 +19,7 @@ from casty.cluster.extensions import Extensions, take_rest
 from casty.cluster.leases.lease import identify_lease
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.membership.control_messages import add_membership_messages
+from casty.cluster.membership.known_members import address_of_member, member_named
 from casty.cluster.membership.membership_status import up_members
 from casty.cluster.node import ClusterNode
 from casty.cluster.observability.cluster_metrics import collect_transport
@@ -27,23 +28,23 @@ from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import ReceptionistCmd
 from casty.cluster.remoting.last_frames import LastFrames
 from casty.cluster.remoting.local_transport import LocalTransport
+from casty.cluster.sharding.shard_orders import ShardOrders
 from casty.cluster.sharding.sharding import Sharding
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
-from casty.config.validation import address_meant, check_at_least, check_callable, check_seed_nodes, written_address
-from casty.errors import AskFailed, ClusterTimeoutError, ConfigError, NodeDowned
+from casty.config.validation import check_at_least, check_callable, check_seed_nodes
+from casty.errors import AskFailed, ConfigError, NodeDowned
 from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import WantServing
-from casty.protocol.sharding.observability.shard_listing import ShardListing, listing_of
+from casty.protocol.sharding.observability.shard_listing import ShardListing
 from casty.protocol.split_brain.strategies import strategy_of
 from casty.protocol.state.cluster_state import ClusterState
-from casty.protocol.state.member import Member, MemberStatus, member_called
+from casty.protocol.state.member import Member, MemberStatus
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.system.metrics import Metrics
 from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_actor
 from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
-from casty.wire.frame import Lane
 
 OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (
     ReceptionistExtension,
@@ -58,8 +59,6 @@ LEAVE_SLACK = 1.0
 GOODBYE_TIMEOUT = 2.0
 LARGE_TIMEOUT = 2.0
 """Seconds for the large messages of a leaving node to arrive."""
-MEMBERS_TOLD_MAX = 16
-"""Members named in an error."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 NOT_STARTED = (
     "the cluster has not been started: enter the ClusteredActorSystem with `async with`, "
@@ -138,8 +137,9 @@ class Cluster:
             failure_detector=failure_detector_config or FailureDetectorConfig(),
         )
         self._receptionist = ReceptionistExtension()
-        self._sharding = Sharding()
-        own = self._receptionist, DeathWatchExtension(), self._sharding, PubSub(self._receptionist)
+        sharding = Sharding()
+        self._shard_orders = ShardOrders(sharding, self._running)
+        own = self._receptionist, DeathWatchExtension(), sharding, PubSub(self._receptionist)
         self._extensions = Extensions(own)
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
@@ -313,12 +313,7 @@ class Cluster:
             RuntimeError: The cluster has not been started.
             TypeError: ``key`` is no `EntityKey`.
         """
-        running = self._running()
-        if not isinstance(cast("object", key), EntityKey):
-            raise TypeError(f"shards are of a kind of entities, such as EntityKey[Message]('carts'), got {key!r}")
-        await trio.lowlevel.checkpoint()
-        found = [listing_of(report) for report in running.kernel.hooks.shard_reports(key.name).reports]
-        return found[0] if found else ShardListing(key.name, 0, (), None, 0, 0, ())
+        return await self._shard_orders.listing(key)
 
     async def get_receptionist(self, *, timeout: float = 5.0) -> ActorRef[ReceptionistCmd]:
         """Ask the cluster actor for the receptionist of this node.
@@ -528,7 +523,7 @@ class Cluster:
             RuntimeError: The cluster has not been started.
             TypeError: ``address`` is no `NodeAddress`.
         """
-        self.ref.tell(Leave(self._of_a_member(address)))
+        self.ref.tell(Leave(self._at_member(address)))
         await trio.lowlevel.checkpoint()
 
     async def drain(self, address: NodeAddress, *, timeout: float = 10.0) -> None:
@@ -548,7 +543,7 @@ class Cluster:
             RuntimeError: The cluster has not been started.
             TypeError: ``address`` is no `NodeAddress`.
         """
-        await self._drain(address, timeout, is_drained=True)
+        await self._shard_orders.drain(self._at_member(address), timeout, is_drained=True)
 
     async def undrain(self, address: NodeAddress, *, timeout: float = 10.0) -> None:
         """Let a drained member have shards again; it gets its share as a node does that has joined.
@@ -563,15 +558,7 @@ class Cluster:
             RuntimeError: The cluster has not been started.
             TypeError: ``address`` is no `NodeAddress`.
         """
-        await self._drain(address, timeout, is_drained=False)
-
-    async def _drain(self, address: NodeAddress, timeout: float, *, is_drained: bool) -> None:
-        known = self._of_a_member(address)
-        with trio.move_on_after(timeout) as scope:
-            await self._sharding.draining.order(known, is_drained=is_drained)
-        if scope.cancelled_caught:
-            order = "drain" if is_drained else "undrain"
-            raise ClusterTimeoutError(f"{known} did not answer the order to {order} within {timeout:g} s")
+        await self._shard_orders.drain(self._at_member(address), timeout, is_drained=False)
 
     async def rebalance(self, key: EntityKey[Any]) -> None:
         """Even out how many shards of a kind each node has, at once, until no two differ by more than one.
@@ -586,11 +573,7 @@ class Cluster:
             RuntimeError: The cluster has not been started.
             TypeError: ``key`` is no `EntityKey`.
         """
-        self._running()
-        if not isinstance(cast("object", key), EntityKey):
-            raise TypeError(f"entities are of a kind, such as EntityKey[Message]('carts'), got {key!r}")
-        self._sharding.even_out(key.name)
-        await trio.lowlevel.checkpoint()
+        await self._shard_orders.even_out(key)
 
     async def down(self, address: NodeAddress) -> None:
         """Declare a member down: for an operator sure that it is gone for good.
@@ -606,7 +589,7 @@ class Cluster:
             RuntimeError: The cluster has not been started.
             TypeError: ``address`` is no `NodeAddress`.
         """
-        self.ref.tell(Down(self._of_a_member(address)))
+        self.ref.tell(Down(self._at_member(address)))
         await trio.lowlevel.checkpoint()
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
@@ -629,14 +612,7 @@ class Cluster:
         running = self._running()
         if isinstance(node, NodeAddress):
             return running.remote(path, node)
-        if not isinstance(cast("object", node), str):
-            text = f"expected the node_id of a member or an address, got {node!r}: write {written_address(node)}"
-            raise TypeError(text)
-        member = member_called(running.board.members, node)
-        if member is None:
-            names = sorted(one.id for one in running.board.members if one.status is not MemberStatus.down)
-            hint = f"; for an address write {written_address(node)}" if address_meant(node) else ""
-            raise LookupError(f"no member has the node_id {node!r}; members are {_some_of(names)}{hint}")
+        member = member_named(running, node)
         return running.remote(path, member.address, incarnation=member.incarnation)
 
     def _at_most(self, seconds: float) -> float:
@@ -665,23 +641,13 @@ class Cluster:
         self._node.begin_leave()
         if self._node.board.joined and not self._node.board.ended:
             await self._extensions.leave(self._at_most(self._settings.leave_timeout))
-        if self._node.paused_sends is not None and self._node.board.joined:
+        if self._node.board.joined:
             with trio.move_on_after(self._at_most(LARGE_TIMEOUT)):
-                await self._node.paused_sends.wait_empty()
-                await self._last_frames.wait_taken(self._linked())
+                await self._last_frames.wait_taken()
         with trio.move_on_after(self._at_most(self._settings.leave_timeout + LEAVE_SLACK)):
             self._ref.tell(Finish())
             await self._node.board.wait_ended()
         await self._stop()
-
-    def _linked(self) -> list[UniqueAddress]:
-        """Return the members in reach that messages between actors have gone to."""
-        node, transport = self._node, self._transport
-        snapshot = None if node is None else node.board.snapshot
-        if node is None or snapshot is None or transport is None:
-            return []
-        runs = [member.unique for member in snapshot.members if member.address not in snapshot.unreachable]
-        return [run for run in sorted(runs) if run != node.self_node and transport.is_up(run, Lane.ordinary)]
 
     def _make_node(self, address: NodeAddress) -> ClusterNode:
         member = Member(
@@ -702,7 +668,7 @@ class Cluster:
             event_stream=self._event_stream,
         )
         add_membership_messages(node)
-        self._last_frames = LastFrames(node.control, node.send_control)
+        self._last_frames = LastFrames(node)
         self._extensions.attach(node)
         return node
 
@@ -741,13 +707,8 @@ class Cluster:
         finally:
             self._extensions.end()
 
-    def _of_a_member(self, address: object) -> NodeAddress:
-        if not isinstance(address, NodeAddress):
-            raise TypeError(f"expected the address of a member, got {address!r}: write {written_address(address)}")
-        known = sorted({self.self_node, *(member.address for member in self._running().board.members)})
-        if address not in known:
-            raise LookupError(f"no member is at {address}; members are at {_some_of([*map(str, known)])}")
-        return address
+    def _at_member(self, address: object) -> NodeAddress:
+        return address_of_member(self._running(), address)
 
     def _running(self) -> ClusterNode:
         if self._node is None:
@@ -759,11 +720,6 @@ class Cluster:
             return f"<Cluster of {self._system_name} {self._config.node_id!r} not started>"
         state = "stopped" if self._is_shut_down else "member" if self._node.board.joined else "joining"
         return f"<Cluster of {self._system_name} {self._config.node_id!r} {self.self_node} {state}>"
-
-
-def _some_of(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MEMBERS_TOLD_MAX} more" if len(names) > MEMBERS_TOLD_MAX else ""
-    return ", ".join(names[:MEMBERS_TOLD_MAX]) + more
 
 
 def node_of(cluster: Cluster) -> ClusterNode:
