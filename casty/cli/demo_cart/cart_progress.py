@@ -74,6 +74,8 @@ class CartProgress:
     state: ClusterState | None = None
     names: dict[NodeAddress, str] = field(default_factory=dict[NodeAddress, str])
     """Names of all nodes, members now or once."""
+    killed: str | None = None
+    """Name of the node killed by the driver."""
     adding_from: float | None = None
     adding_to: float | None = None
 
@@ -97,8 +99,11 @@ class CartProgress:
         loads = " ".join(f"{name} {count}" for name, count in self.loads.items()) or "not placed yet"
         moving = len(self.listing.moves) if self.listing else 0
         p50, p99 = (in_ms(percentile(latest, share)) if latest else "-" for share in (0.5, 0.99))
+        wanted = f"{self.requests:,} wanted"
+        if ledger.acknowledged >= self.requests:
+            wanted += "; the load goes on until shards are even"
         return (
-            f"{ledger.acknowledged:,} items ({self.requests:,} wanted), {len(latest):,}/s, p50 {p50}, "
+            f"{ledger.acknowledged:,} items ({wanted}), {len(latest):,}/s, p50 {p50}, "
             f"p99 {p99}, {self.refused} refused, {ledger.unknown} unknown; "
             f"shards {loads}, {moving} moving, {self.moves} moved"
         )
@@ -189,7 +194,14 @@ def nodes_table(progress: CartProgress) -> Table:
         is_lost = state is not None and member.address in state.unreachable
         shards = str(loads[member.address]) if member.address in loads else ""
         status = "unreachable" if is_lost else member.status.name
-        table.add_row(member.id, str(member.address), status, shards, str(moving[member.address] or ""))
+        is_killed = member.id == progress.killed
+        table.add_row(
+            member.id, str(member.address), f"killed, {status}" if is_killed else status, shards,
+            str(moving[member.address] or ""), style="red" if is_killed or is_lost else None,
+        )  # fmt: skip
+    if progress.killed is not None and all(member.id != progress.killed for member in members):
+        gone = [address for address, name in progress.names.items() if name == progress.killed]
+        table.add_row(progress.killed, *map(str, gone[:1]), "killed, removed", style="red")
     return table
 
 

@@ -83,6 +83,9 @@ class CartDemo:
             try:
                 for number in range(1, self.nodes + 1):
                     await fleet.start(f"node-{number}", system.self_node.port)
+                self.display.note(
+                    trio.current_time() - began, "their processes run; each loads casty and joins, in some seconds"
+                )
                 run = CartRun(self, system, fleet, began)
                 return await run.go()
             finally:
@@ -204,6 +207,7 @@ class CartRun:
     def _kill(self, node_id: str) -> None:
         self._victim, self._victim_killed_at = node_id, trio.current_time()
         self._fleet.kill(node_id)
+        self.progress.killed = node_id
         shards = self.progress.loads.get(node_id, 0)
         done = self.progress.ledger.acknowledged
         self._note(f"{node_id} is killed with SIGKILL after {done:,} items, and {shards} shards with it")
