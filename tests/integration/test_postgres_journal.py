@@ -477,12 +477,13 @@ async def proxy(server: PostgresServer) -> AsyncIterator[Proxy]:
 
 
 class Proxy:
-    """A way to the server that can swallow its answers, and be cut."""
+    """A way to the server that can swallow its answers, hide the end of a session, and be cut."""
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
         self.port = 0
         self.is_mute = False
+        self.keeps_open = False
         self._scopes: list[trio.CancelScope] = []
 
     async def serve(self, client: trio.SocketStream) -> None:
@@ -498,6 +499,8 @@ class Proxy:
             async for data in source:
                 if not (is_answer and self.is_mute):
                     await target.send_all(data)
+        if self.keeps_open:
+            await trio.sleep_forever()
         self.cut()
 
     def cut(self) -> None:
@@ -534,6 +537,25 @@ async def test_a_connection_lost_after_the_statement_left_is_uncertain_and_the_e
             with pytest.raises(Fenced):
                 await journal.append(claim, "a", 2, [event("third")])
             await journal.append(new, "a", 2, [event("third")])
+
+
+async def test_a_session_with_last_words_is_replaced_before_its_connection_ends(
+    dsn: str, postgres: PostgresServer
+) -> None:
+    async with proxy(postgres) as way:
+        way.keeps_open = True
+        database = dsn.partition("dbname='")[2].partition("'")[0]
+        journal = PostgresJournal(f"host=127.0.0.1 port={way.port} user=postgres dbname={database}")
+        async with journal.open():
+            claim = await claimed(journal, "s")
+            await journal.append(claim, "a", 0, [event("first")])
+            assert await end_sessions(dsn) >= 1
+            with trio.fail_after(HANG):
+                while await sessions(dsn) > 1:  # noqa: ASYNC110  # they end in the server
+                    await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked(0.1)  # the last words are passed on
+            with trio.fail_after(5):
+                await journal.append(claim, "a", 1, [event("second")])
 
 
 async def test_a_server_that_restarts_is_found_again(dsn: str, postgres: PostgresServer) -> None:

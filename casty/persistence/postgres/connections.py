@@ -16,6 +16,7 @@ import psycopg
 import trio
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
@@ -29,6 +30,9 @@ RETRY_DELAY_MAX: Final = 1.0
 
 LOCK_TIMEOUT: Final = 10.0
 """Seconds for a statement to wait for a lock; after them nothing is written. Frozen holders are ended before that."""
+
+SHUTDOWN: Final = "57P"
+"""Beginning of the codes of a server that ends sessions: it stops, crashed, or their database is dropped."""
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "casty",
@@ -67,6 +71,14 @@ class JournalConnection(TrioConnection[TupleRow]):
 
     history: str = ""
     """History of the server's changes, as `HISTORY` names it."""
+    has_last_words: bool = False
+    """Whether the server has said why it ends the session."""
+
+    def hear_last_words(self, diagnostic: Diagnostic) -> None:
+        """Note the end of the session; an error between two statements comes as a notice."""
+        is_fatal = diagnostic.severity_nonlocalized in ("FATAL", "PANIC")
+        if is_fatal or (diagnostic.sqlstate or "").startswith(SHUTDOWN):  # a crash of the server is told as a warning
+            self.has_last_words = True
 
 
 class Connector:
@@ -116,6 +128,7 @@ class Connector:
 
     async def _prepare(self, connection: JournalConnection) -> None:
         register_arrays(connection.adapters)
+        connection.add_notice_handler(connection.hear_last_words)
         await connection.execute(SESSION.encode())
         path = sql.Identifier(self.schema).as_string()
         await connection.execute("SELECT set_config('search_path', %s, false)", (path,))
@@ -173,10 +186,11 @@ def is_alive(connection: JournalConnection) -> bool:
     """Return whether an idle connection has not been ended by the server, as far as this host knows."""
     try:
         connection.pgconn.consume_input()
-        connection.pgconn.consume_input()  # the first one may have read the server's last words
+        connection.pgconn.consume_input()  # the first one may have read the server's last words, this one finds the end
+        connection.pgconn.notifies()  # parses the last words; the end of the stream may come a moment after them
     except psycopg.Error:
         return False
-    return not connection.closed
+    return not (connection.closed or connection.has_last_words)
 
 
 def _status(connection: JournalConnection) -> TransactionStatus:
