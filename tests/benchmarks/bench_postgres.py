@@ -109,7 +109,7 @@ def main() -> None:
     if why_not():
         sys.exit(why_not())
     found: dict[str, list[float]] = {}
-    with postgres_server() as server:
+    with postgres_server("-c fsync=on") as server:
         dsn, seconds = server.dsn(), options.seconds
         ways: dict[str, Callable[[], int]] = {
             "bare, 1 row": partial(trio.run, bare, dsn, seconds, 1),

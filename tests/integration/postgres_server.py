@@ -1,6 +1,7 @@
-"""A PostgreSQL of the tests' own: in a new folder, on a Unix socket and a free port of loopback, fsync on.
+"""A PostgreSQL of the tests' own: in a new folder, on a Unix socket and a free port of loopback.
 
-It refuses to run as root, so root runs it as the user ``postgres`` that Debian's package makes.
+It refuses to run as root, so root runs it as the user ``postgres`` that Debian's package makes. Tests leave fsync off:
+what they end is processes, and what a process has written the kernel keeps. Benchmarks turn it on.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 USER = "postgres"
 START_TIMEOUT = 30
+STOP_TIMEOUT = 30
 SETTINGS = {
-    "fsync": "on",
+    "fsync": "off",
     "max_connections": "60",
     "shared_buffers": "64MB",
     "log_min_messages": "warning",
@@ -56,6 +57,18 @@ def why_not() -> str:
     return ""
 
 
+def as_user() -> list[str]:
+    """Return the beginning of a command that runs as the server's user."""
+    return [] if os.geteuid() else ["runuser", "-u", USER, "--"]
+
+
+def program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs."""
+    folder = programs()
+    assert folder is not None
+    return str(folder / name)
+
+
 class PostgresServer:
     """A server in a folder of its own: started, stopped, killed, promoted."""
 
@@ -63,18 +76,15 @@ class PostgresServer:
         self.folder = folder
         self.data = folder / "data"
         self.port = free_port()
-        self._own = [] if os.geteuid() else ["runuser", "-u", USER, "--"]
 
     def dsn(self, database: str = "postgres", **more: object) -> str:
         """Return a connection string for a database, over the Unix socket unless ``host`` says otherwise."""
         parts = {"host": self.folder, "port": self.port, "user": USER, "dbname": database, **more}
         return " ".join(f"{name}='{value}'" for name, value in parts.items())
 
-    def run(self, program: str, *arguments: object, check: bool = True) -> str:
+    def run(self, name: str, *arguments: object, check: bool = True) -> str:
         """Run one of PostgreSQL's programs as its user, and return what it has said."""
-        folder = programs()
-        assert folder is not None
-        command = [*self._own, str(folder / program), *map(str, arguments)]
+        command = [*as_user(), program(name), *map(str, arguments)]
         done = subprocess.run(
             command, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
         )
@@ -97,7 +107,7 @@ class PostgresServer:
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: ``fast`` ends the connections, ``immediate`` is a crash."""
-        self.run("pg_ctl", "stop", "-D", self.data, "-m", mode, "-w", "-t", START_TIMEOUT)
+        self.run("pg_ctl", "stop", "-D", self.data, "-m", mode, "-w", "-t", STOP_TIMEOUT)
 
     def is_running(self) -> bool:
         """Return whether it runs."""
@@ -145,35 +155,31 @@ def free_port() -> int:
 
 @contextmanager
 def folder_of_its_own() -> Generator[Path]:
-    """Make a folder that the server's user owns, with a name short enough for a Unix socket, and remove it."""
+    """Make a folder that the server's user owns, with a name short enough for a Unix socket.
+
+    At the end its server is stopped and the folder removed: by a shell that waits for the end of a pipe, so it comes to
+    that when this process is killed too.
+    """
     made = Path(tempfile.mkdtemp(prefix="casty-pg-"))
-    try:
-        if os.geteuid() == 0:
-            entry = pwd.getpwnam(USER)
-            os.chown(made, entry.pw_uid, entry.pw_gid)
+    if os.geteuid() == 0:
+        entry = pwd.getpwnam(USER)
+        os.chown(made, entry.pw_uid, entry.pw_gid)
+    stop = [*as_user(), program("pg_ctl"), "stop", "-D", str(made / "data"), "-m", "immediate", "-t", str(STOP_TIMEOUT)]
+    with subprocess.Popen(
+        ["sh", "-c", 'cd "$0"; cat; "$@"; cd /; rm -rf "$0"', str(made), *stop],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # what ends the group of the tests leaves it alone
+    ):
         yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextmanager
-def postgres_server() -> Generator[PostgresServer]:
+def postgres_server(*options: str) -> Generator[PostgresServer]:
     """Run a new server for the block."""
     with folder_of_its_own() as folder:
         server = PostgresServer(folder)
         server.make()
-        server.start()
-        try:
-            yield server
-        finally:
-            stop(server)
-
-
-def stop(server: PostgresServer) -> None:
-    """Stop a server, at the end by force."""
-    for mode in ("fast", "immediate"):
-        with suppress(AssertionError, subprocess.TimeoutExpired):
-            if server.is_running():
-                server.stop(mode)
-            return
-        time.sleep(0.1)
+        server.start(*options)
+        yield server

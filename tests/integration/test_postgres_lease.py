@@ -11,7 +11,7 @@ from casty import ConfigError, Lease, LeaseError
 from casty.persistence.postgres import PostgresJournal, PostgresLease, postgres_lease
 from casty.persistence.postgres.trio_connection import TrioConnection
 
-RACES = 200
+RACES = 30
 
 
 async def test_of_two_sides_that_race_one_gets_it_each_time(dsn: str) -> None:
