@@ -263,6 +263,9 @@ class SnapshotStore(Protocol):
 
         Returns:
             The readable snapshots.
+
+        Raises:
+            JournalDamaged: There are snapshots, and none of them can be read; it has the number of the newest.
         """
         ...
 

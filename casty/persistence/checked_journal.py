@@ -320,16 +320,17 @@ class CheckedJournal(ABC):
         )
 
     async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
-        """Read the snapshots of an id, the newest first.
+        """Read the snapshots of an id, the newest first; a damaged one is left out.
 
         Parameters:
             persistence_id: Of the snapshots.
 
         Returns:
-            The snapshots.
+            The readable snapshots.
 
         Raises:
             ValueError: The id is too long, or empty.
+            JournalDamaged: There are snapshots, and none of them can be read.
             JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
             RuntimeError: The journal is not open.
         """

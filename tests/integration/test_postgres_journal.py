@@ -398,6 +398,11 @@ async def test_a_damaged_snapshot_is_left_out_and_a_damaged_value_is_named(
         await connection.execute("UPDATE states SET revision = 2")
     assert [snapshot.seq for snapshot in await journal.load("a")] == [1]
     assert "a snapshot is left out: the row 2 of 'a'" in caplog.text
+    async with session(dsn) as connection:
+        await connection.execute("UPDATE snapshots SET payload = 'torn'")
+    with pytest.raises(JournalDamaged) as unreadable:
+        await journal.load("a")
+    assert unreadable.value.seq == 2
     with pytest.raises(JournalDamaged) as caught:
         await journal.load_state("a")
     assert (caught.value.persistence_id, caught.value.seq) == ("a", 2)

@@ -454,6 +454,7 @@ class PostgresJournal:
         Raises:
             ValueError: An argument is out of its bounds; nothing was done.
             RuntimeError: The journal is not open.
+            JournalDamaged: There are snapshots, and none of them can be read.
             JournalUnavailable: The store cannot be reached.
         """
         check_persistence_id(persistence_id)
@@ -463,11 +464,15 @@ class PostgresJournal:
             persistence_id,
         )
         found: list[StoredSnapshot] = []
+        newest: JournalDamaged | None = None
         for seq, *fields in rows:
             try:
                 found.append(StoredSnapshot(seq, unpack_record(persistence_id, seq, cast(Any, fields))))
             except JournalDamaged as damage:
                 logger.warning("a snapshot is left out: %s", damage)
+                newest = newest or damage
+        if newest is not None and not found:
+            raise newest
         return found
 
     async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:

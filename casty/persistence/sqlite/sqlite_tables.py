@@ -230,14 +230,17 @@ class SqliteTables:
         self._execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?)", head.entity, seq, *values)
 
     def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
-        """Return the readable snapshots of an id, the newest first."""
+        """Return the readable snapshots of an id, the newest first. Raise JournalDamaged where none of them is."""
         rows = self._rows_of(
             "SELECT seq, name, version, command_id, crc, payload FROM snapshots JOIN ids USING (entity) "
             "WHERE persistence_id = ? ORDER BY seq DESC",
             persistence_id,
         )
-        found = ((seq, _record(persistence_id, seq, rest)) for seq, *rest in rows)
-        return [StoredSnapshot(seq, record) for seq, record in found if record is not None]
+        found = [(seq, _record(persistence_id, seq, rest)) for seq, *rest in rows]
+        readable = [StoredSnapshot(seq, record) for seq, record in found if record is not None]
+        if found and not readable:
+            raise JournalDamaged(*_unreadable(persistence_id, found[0][0], "its checksum is wrong"))
+        return readable
 
     def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
         """Remove all snapshots of an id but the newest ones."""
@@ -379,4 +382,4 @@ def _missing(persistence_id: str, seq: int) -> tuple[str, str, int]:
 
 
 def _unreadable(persistence_id: str, seq: int, why: str) -> tuple[str, str, int]:
-    return f"event or value {seq} of {persistence_id!r} cannot be read: {why}", persistence_id, seq
+    return f"event, snapshot or value {seq} of {persistence_id!r} cannot be read: {why}", persistence_id, seq

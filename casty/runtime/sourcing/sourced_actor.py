@@ -264,7 +264,12 @@ class SourcedActor:
     async def _load_snapshot(self, ctx: ActorContext[Any], snapshots: SnapshotStore) -> int:
         """Begin with the newest readable snapshot; return the number of the newest one passed over."""
         machine, skipped = self._machine, 0
-        for stored in await snapshots.load(machine.persistence_id):
+        try:
+            found = await snapshots.load(machine.persistence_id)
+        except JournalDamaged as damage:  # its number matters: the events up to there may be forgotten
+            ctx.log.warning("no snapshot of %s can be read: %s", machine.persistence_id, damage)
+            return damage.seq
+        for stored in found:
             try:
                 state = self._place.journal.codec.decode_state(self._place.state_type, stored.record)
             except DecodeError as error:

@@ -324,6 +324,10 @@ async def test_a_damaged_snapshot_is_left_out_and_a_damaged_value_is_an_error(pa
         with pytest.raises(JournalDamaged, match="1 of 'a' cannot be read") as caught:
             await journal.load_state("a")
         assert caught.value.seq == 1
+    change(path, "UPDATE snapshots SET payload = x'00'")
+    async with journal.open():
+        with pytest.raises(JournalDamaged, match="snapshot or value 3 of 'a' cannot be read"):
+            await journal.load("a")
 
 
 def write_text(path: Path, text: str) -> None:
