@@ -186,3 +186,15 @@ def test_a_journal_is_given_once():
             config=SystemConfig(journal=FaultyJournal()),
             journal=FaultyJournal(),
         )
+
+
+async def test_a_slash_in_the_name_of_a_kind_leads_to_no_state_of_another(autojump_clock, nodes):
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    kinds = [EntityKey[CartCommand](name) for name in ("shop", "shop/carts", "shop%2Fcarts")]
+    ids = ["carts/1", "1", "1"]
+    for kind in kinds:
+        a.spawn(Behaviors.sharded(cart, kind, num_shards=1), kind.name.replace("/", "-"))
+    for kind, entity_id in zip(kinds, ids, strict=True):
+        assert await a.ask(a.entity(kind, entity_id), lambda to: Add("tea", 1, to)) == 1
+    assert sorted(journal.owners) == ["shop%252Fcarts/1", "shop%2Fcarts/1", "shop/carts/1"]
