@@ -175,6 +175,8 @@ class SourcedActor:
             try:
                 self._take_step(step)
             except (CastyError, TypeError, ValueError) as error:  # raised below: the others are durable too
+                if isinstance(step, EffectReply):  # "failed" were a lie: its events are stored
+                    refuse(self._place.kernel, step.to, error, "reply_lost")
                 failed = failed or error
         if failed is not None:
             raise failed

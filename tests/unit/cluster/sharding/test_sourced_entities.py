@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from helpers.carts import Add, Cart, CartCommand, Get, apply, decide
+from helpers.carts import Add, Added, Cart, CartCommand, Get, apply, decide
 from helpers.journals import FaultyJournal
 from trio.testing import wait_all_tasks_blocked
 
@@ -22,6 +22,7 @@ from casty import (
     EntityKey,
     JoinRefused,
     SystemConfig,
+    persist,
 )
 from casty.errors import JournalUnavailable
 
@@ -198,3 +199,21 @@ async def test_a_slash_in_the_name_of_a_kind_leads_to_no_state_of_another(autoju
     for kind, entity_id in zip(kinds, ids, strict=True):
         assert await a.ask(a.entity(kind, entity_id), lambda to: Add("tea", 1, to)) == 1
     assert sorted(journal.owners) == ["shop%252Fcarts/1", "shop%2Fcarts/1", "shop/carts/1"]
+
+
+async def test_a_reply_that_cannot_be_sent_says_nothing_about_its_events(autojump_clock, nodes):
+    journal = FaultyJournal(is_shared=True)
+    a, b = await nodes.systems("a", "b", journal=journal)
+
+    def badly(state: Cart, command: CartCommand) -> Any:
+        match command:
+            case Add("tea", count, reply_to):
+                return persist(Added("tea", count)).reply(reply_to, "one")
+            case _:
+                return decide(state, command)
+
+    host(a, lambda _: Behaviors.event_sourced(empty=Cart(), decide=badly, apply=apply))
+    with pytest.raises(AskFailed) as caught:
+        await add(b, "cart-1")
+    assert caught.value.failure == "reply_lost"
+    assert await items(b, "cart-1") == {"tea": 1}
