@@ -3,7 +3,8 @@
 Owns the value told to all nodes, and the agreement on it. It does not know how it travels, or what is placed by it.
 
 How it works: of hosts with different words the one of the lowest run counts, and only those who say the same get
-anything: two hosts that have not heard of each other yet cannot be refused.
+anything: two hosts that have not heard of each other yet cannot be refused. Once shards are placed, the number of the
+table counts instead, if any host says it: a newcomer that differs leaves the running ones alone.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ class HostedKey:
         check_num_shards(self.num_shards)
 
 
-def agreed_by(hosts: Mapping[UniqueAddress, HostedKey]) -> HostedKey | None:
-    """Return the word that counts; None where nobody hosts the kind."""
-    return hosts[min(hosts)] if hosts else None
+def agreed_by(hosts: Mapping[UniqueAddress, HostedKey], placed: int | None = None) -> HostedKey | None:
+    """Return the word that counts, by the number of shards of the table; None where nobody hosts the kind."""
+    as_placed = [run for run, hosted in hosts.items() if hosted.num_shards == placed]
+    return hosts[min(as_placed or hosts)] if hosts else None
 
 
 def check_agreement(key: EntityKey[Any], own: HostedKey, other: HostedKey, address: NodeAddress) -> None:

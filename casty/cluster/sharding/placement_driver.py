@@ -158,7 +158,7 @@ class PlacementDriver:
 
     def _tell_hosts(self, name: str, now: float) -> Sequence[PlacementEffect]:
         told, router = self.hosts_of(name), self._parts.routers.get(name)
-        agreed = agreed_by(told)
+        agreed = self.agreed(name)
         if agreed is None:
             return self._machine.handle(HostsSeen(name, 0, frozenset()), now)
         if router is not None:
@@ -173,6 +173,11 @@ class PlacementDriver:
     def hosts_of(self, name: str) -> Mapping[UniqueAddress, HostedKey]:
         """Return what each host of a kind says of it."""
         return {run: hosted[name] for run, hosted in self._hosts.items() if name in hosted}
+
+    def agreed(self, name: str) -> HostedKey | None:
+        """Return the word of the hosts of a kind that counts."""
+        table = self.tables.get(name)
+        return agreed_by(self.hosts_of(name), None if table is None else table.num_shards)
 
     def table_of(self, name: str) -> ShardTableChanged | None:
         """Return the newest table of a kind."""

@@ -19,7 +19,7 @@ from casty.cluster.sharding.checked_allocation import checked
 from casty.cluster.sharding.draining import Draining
 from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
-from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use, other_number
+from casty.cluster.sharding.hosted_keys import HostedKey, check_agreement, mixed_use, other_number
 from casty.cluster.sharding.lease_gate import LeaseGate
 from casty.cluster.sharding.placement_driver import (
     SHARDING,
@@ -198,7 +198,7 @@ class Sharding(ClusterExtension):
             self._inside.codec.register(key.message_type)
             driver = self._driver
             if driver is not None:
-                agreed = agreed_by(driver.hosts_of(key.name))
+                agreed = driver.agreed(key.name)
                 table = driver.table_of(key.name)
                 if agreed is not None:
                     router.is_singleton = agreed.is_singleton
