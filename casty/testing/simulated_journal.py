@@ -60,6 +60,11 @@ class SimulatedJournal(CheckedJournal):
         self._rates: dict[str, float] = {}
         self._is_open = False
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was claimed, settled or stored in the store."""
+        return self._disk.is_used
+
     def handle(self) -> Self:
         """Make another journal on the same store, without the faults of this one, for another node.
 
@@ -181,7 +186,7 @@ class SimulatedJournal(CheckedJournal):
 
     def __repr__(self) -> str:
         faults = "".join(f" {name}={rate:g}" for name, rate in sorted(self._rates.items()) if rate)
-        return f"<SimulatedJournal {len(self._disk.visible().kept)} ids{faults}>"
+        return f"<SimulatedJournal {self._disk.ids} ids{faults}>"
 
 
 class SimulatedDisk:
@@ -203,7 +208,17 @@ class SimulatedDisk:
         self._written, self._synced = MemoryTables(identity), MemoryTables(identity)
         self._cache: list[Callable[[StoreTables], object]] = []
         self._late: list[tuple[float, Callable[[StoreTables], object]]] = []
-        self._is_torn = False
+        self._is_torn = self._is_used = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there was any change, written or lost."""
+        return self._is_used
+
+    @property
+    def ids(self) -> int:
+        """Persistence ids on the disk, at any time and without a clock."""
+        return len(self._synced.kept)
 
     def visible(self) -> MemoryTables:
         """Return the tables as readers see them."""
@@ -212,6 +227,7 @@ class SimulatedDisk:
 
     def write(self, act: Callable[[StoreTables], T]) -> T:
         """Make a change in the cache; a refusal is raised."""
+        self._is_used = True
         self._land()
         result = act(self._written)
         self._cache.append(act)

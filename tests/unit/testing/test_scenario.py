@@ -17,6 +17,7 @@ from casty.testing.simulation import (
     Duplicate,
     Fault,
     Heal,
+    JournalFault,
     Leave,
     Loss,
     Pause,
@@ -45,6 +46,7 @@ EXAMPLES: dict[str, Fault] = {
     "Reorder(0.1, by=2.0)": Reorder(0.1, by=2.0),
     "Duplicate(0.2)": Duplicate(0.2),
     'ClockSkew("a", 1.05)': ClockSkew("a", 1.05),
+    'JournalFault("a", "uncertain", 0.1)': JournalFault("a", "uncertain", 0.1),
 }
 
 
@@ -129,6 +131,9 @@ def test_nodes_have_names_of_their_own(nodes: tuple[str, ...]) -> None:
         lambda: Delay(0.0, jitter=float("nan")),
         lambda: ClockSkew("a", 0.0),
         lambda: ClockSkew("a", float("inf")),
+        lambda: JournalFault("a", "gone"),  # type: ignore[arg-type]  # the slip this is about
+        lambda: JournalFault("a", "slow", 1.1),
+        lambda: JournalFault("a", "slow", float("nan")),
     ],
 )
 def test_a_fault_that_cannot_be_is_refused(make: object) -> None:
@@ -161,3 +166,16 @@ def test_given_settings_are_those_of_every_scenario() -> None:
 def test_roles_of_a_node_are_a_tuple_of_names() -> None:
     with pytest.raises(ConfigError, match=re.escape("the roles of a node are a tuple of names: write {'a': ('db',)}")):
         Scenario(1, ("a",), roles={"a": "db"})  # type: ignore[dict-item]  # what a hand may write
+
+
+@pytest.mark.parametrize("draw", [random_scenario, partition_scenario])
+def test_drawn_faults_of_the_journal_come_beside_the_others(draw: Callable[..., Scenario]) -> None:
+    names: set[str] = set()
+    for seed in range(100):
+        scenario = draw(seed, journal_faults=True)
+        found = [fault for _, fault in scenario.faults if isinstance(fault, JournalFault)]
+        rest = tuple(timed for timed in scenario.faults if not isinstance(timed[1], JournalFault))
+        assert found and rest == draw(seed).faults
+        assert scenario_from(scenario.on_one_line()) == scenario == draw(seed, journal_faults=True)
+        names |= {fault.name for fault in found}
+    assert names == {"uncertain", "unavailable", "slow", "torn"}

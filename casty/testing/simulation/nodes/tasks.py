@@ -24,12 +24,15 @@ from casty import (
     ClusterExtension,
     ConfigError,
     JoinRefused,
+    JournalUnavailable,
     NodeDowned,
     SystemConfig,
 )
 from casty.runtime.behavior.signatures import Shape, check_function, expect_awaitable
+from casty.testing.simulated_journal import SimulatedJournal
 from casty.testing.simulation.invariants.invariants import InvariantBroken
 from casty.testing.simulation.model.trace import Fact, Show, Trace
+from casty.testing.simulation.nodes.journals import NodeJournals, check_journal_of
 from casty.testing.simulation.nodes.paths import DELAY, SeededNetwork
 from casty.testing.simulation.nodes.scheduling import seeded_scheduling
 from casty.testing.simulation.nodes.told import EventHistory, MembershipEvent
@@ -42,6 +45,7 @@ from casty.testing.simulation.scenario.faults import (
     Duplicate,
     Fault,
     Heal,
+    JournalFault,
     Leave,
     Loss,
     Pause,
@@ -82,6 +86,7 @@ def simulate(
     *,
     on_node: OnNode | None = None,
     main: Callable[[Simulation], Awaitable[None]] | None = None,
+    journal: SimulatedJournal | None = None,
     extensions: Callable[[], Iterable[ClusterExtension]] | None = None,
     show: Show | None = None,
 ) -> Played:
@@ -96,6 +101,8 @@ def simulate(
             your actors there. None spawns none.
         main: Async function to use the cluster from outside. It begins once all nodes are up, and has to end within 60
             s after `Simulation.wait_recovered`. None leaves the cluster alone.
+        journal: New journal, on the store of all nodes: each run of one has a handle of its own. A `Crash` cuts the
+            power of the store too. None leaves the nodes without.
         extensions: Function to make the extensions of a node, called at each start of one. None leaves them out.
         show: Function told of each event; None shows nothing.
 
@@ -106,9 +113,10 @@ def simulate(
         InvariantBroken: The nodes do not come up, do not agree after the faults, or are not one cluster again; a node
             tells something of a member inconsistent with its news before; or two of them have removed each other.
             Exceptions of ``on_node`` or ``main`` leave as they are, without the groups of its nurseries.
-        ConfigError: The scenario has a `ClockSkew`.
+        ConfigError: The scenario has a `ClockSkew`, or a `JournalFault` without a journal.
+        ValueError: The journal was used before, in another play for example.
         RuntimeError: Trio runs here already, as it does in an ``async def test_...``.
-        TypeError: ``on_node`` or ``main`` is no async function of one argument.
+        TypeError: ``on_node`` or ``main`` is no async function of one argument, or ``journal`` no `SimulatedJournal`.
 
     >>> from casty import Behaviors
     >>> from casty.testing.simulation import Crash, Scenario
@@ -127,7 +135,8 @@ def simulate(
     for _, fault in scenario.faults:
         if isinstance(fault, ClockSkew):
             raise ConfigError(f"{fault!r}: all nodes of simulate() share one clock; only play() knows skewed ones")
-    simulation = Simulation(scenario, Trace(show), extensions)
+    check_journal_of(scenario, journal)
+    simulation = Simulation(scenario, Trace(show), extensions, journal)
     try:
         with seeded_scheduling(scenario.seed):
             program = partial(simulation.run, on_node or _idle, main)
@@ -169,6 +178,7 @@ class Simulation:
         scenario: Scenario in play; `simulate` makes the simulation.
         trace: Recorder of each event.
         extensions: Function to make the extensions of a node; None for none.
+        journal: Journal on the store of all nodes; None for none.
     """
 
     def __init__(
@@ -176,11 +186,13 @@ class Simulation:
         scenario: Scenario,
         trace: Trace,
         extensions: Callable[[], Iterable[ClusterExtension]] | None = None,
+        journal: SimulatedJournal | None = None,
     ) -> None:
         self.scenario: Scenario = scenario
         """Scenario in play."""
         self._trace = trace
         self._make_extensions = extensions
+        self._journals = NodeJournals(journal)
         settings = scenario.settings
         self._settings = settings
         if isinstance(settings.lease, SimulatedLease):  # a store of its own for each play
@@ -281,6 +293,10 @@ class Simulation:
             node.outcome = node.outcome or "downed"
         except* JoinRefused as refused:
             node.outcome = node.outcome or f"refused: {refused.exceptions[0]}"
+        except* JournalUnavailable as unavailable:
+            if node.is_up:
+                raise  # of on_node
+            node.outcome = node.outcome or f"not started: {unavailable.exceptions[0]}"
         self.note(node.name, "ends", node.outcome)
 
     def _take(self, node: _Node, event: object) -> None:
@@ -313,7 +329,7 @@ class Simulation:
             settings=self._settings,
             roles=self.scenario.roles.get(name, ()),
             join_timeout=SECONDS_MAX,
-            config=SystemConfig(seed=self._rng.getrandbits(32)),
+            config=SystemConfig(seed=self._rng.getrandbits(32), journal=self._journals.start(name), check_states=True),
             network=self._network.host(name),
             extensions=extensions,
         )
@@ -325,6 +341,7 @@ class Simulation:
         if node is not None and not node.outcome:
             node.outcome = "crashed"
             self._network.crash(name)
+            self._journals.crash(name)
             node.scope.cancel()
 
     async def _form(self, start: Callable[[_Node], None]) -> None:
@@ -367,6 +384,8 @@ class Simulation:
                 network.seconds, network.jitter = max(seconds, DELAY), jitter
             case Reorder(share, by=by):
                 network.held_up, network.held_up_for = share, by
+            case JournalFault():
+                self._journals.apply(fault)
             case Duplicate() | ClockSkew():
                 pass  # a stream takes duplicates out; clocks were looked at before
             case _ as never:
@@ -379,6 +398,7 @@ class Simulation:
 
     async def _recover(self, start: Callable[[_Node], None]) -> None:
         self._network.end_faults()
+        self._journals.end_faults()
         await self._until(self._is_agreed, AGREE_WITHIN, "the living agree after the faults")
         deadline = trio.current_time() + REJOIN_WITHIN
         while not await self._is_whole() and trio.current_time() < deadline:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_args
 
 from casty.errors import ConfigError
 from casty.schema.names import message
+from casty.testing.simulated_journal import JournalFaultName
 
 RATE_MIN, RATE_MAX = 0.5, 2.0
 """Clocks further apart than this are broken, not skewed."""
@@ -219,7 +220,38 @@ class ClockSkew(_AsCode):
             raise ConfigError(f"ClockSkew.rate must be from {RATE_MIN} to {RATE_MAX}, got {self.rate!r}")
 
 
-Fault: TypeAlias = Crash | Restart | Pause | Wake | Leave | Cut | Heal | Loss | Delay | Reorder | Duplicate | ClockSkew
+@message("casty.testing.simulation.JournalFault")
+@dataclass(frozen=True, repr=False)
+class JournalFault(_AsCode):
+    """Calls of the node to its journal fail by chance from now on, after a restart too; the rate 0.0 ends it.
+
+    For `simulate` with a journal. What each fault is says `casty.testing.SimulatedJournal.fault`.
+
+    >>> JournalFault("a", "uncertain", 0.1)
+    JournalFault("a", "uncertain", 0.1)
+
+    Raises:
+        ConfigError: There is no such fault, or ``rate`` is out of its range.
+    """
+
+    node: str
+    """Name of the node."""
+    name: JournalFaultName
+    """Name of the fault: ``unavailable``, ``uncertain``, ``slow``, ``torn`` or ``damaged``."""
+    rate: float = 1.0
+    """Share of the calls, 0.0 to 1.0."""
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(JournalFaultName):
+            names = ", ".join(get_args(JournalFaultName))
+            raise ConfigError(f"JournalFault.name must be one of {names}, got {self.name!r}")
+        if not 0 <= self.rate <= 1:
+            raise ConfigError(f"JournalFault.rate must be from 0 to 1, got {self.rate!r}")
+
+
+Fault: TypeAlias = (
+    Crash | Restart | Pause | Wake | Leave | Cut | Heal | Loss | Delay | Reorder | Duplicate | ClockSkew | JournalFault
+)
 """All events of a `Scenario`."""
 
 FAULTS: tuple[type[Fault], ...] = (
@@ -235,6 +267,7 @@ FAULTS: tuple[type[Fault], ...] = (
     Reorder,
     Duplicate,
     ClockSkew,
+    JournalFault,
 )
 
 
@@ -242,6 +275,8 @@ def nodes_of(fault: Fault) -> tuple[str, ...]:
     """Return the nodes named by a fault."""
     match fault:
         case Crash(node) | Restart(node) | Pause(node) | Wake(node) | Leave(node) | ClockSkew(node):
+            return (node,)
+        case JournalFault(node):
             return (node,)
         case Cut(one, other):
             return (*one, *other)

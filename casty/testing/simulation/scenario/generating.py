@@ -20,6 +20,7 @@ from casty.testing.simulation.scenario.faults import (
     Duplicate,
     Fault,
     Heal,
+    JournalFault,
     Leave,
     Loss,
     Pause,
@@ -27,6 +28,7 @@ from casty.testing.simulation.scenario.faults import (
     Restart,
     Wake,
 )
+from casty.testing.simulation.scenario.journal_weather import with_journal_faults
 from casty.testing.simulation.scenario.recurring import recurring
 from casty.testing.simulation.scenario.scenario import Scenario, Timed
 from casty.testing.simulation.scenario.varying import settings_for
@@ -65,7 +67,9 @@ def cuts_between(sides: Sequence[tuple[str, ...]]) -> list[Fault]:
     return [Cut(one, other) for place, one in enumerate(sides) for other in sides[place + 1 :]]
 
 
-def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: ClusterSettings | None = None) -> Scenario:
+def partition_scenario(
+    seed: int, nodes: Sequence[str] = (), *, settings: ClusterSettings | None = None, journal_faults: bool = False
+) -> Scenario:
     """Draw a cluster that falls apart at a bad moment, and heals at a random one.
 
     Some fall apart otherwise before that, about when it is decided who is lost. Others had been quiet, and are cut for
@@ -75,6 +79,8 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
         seed: Number for all random choices.
         nodes: Names of the nodes; none draws three, five or nine.
         settings: Settings of all nodes; None draws them, and the roles of the nodes, by the seed too.
+        journal_faults: Whether calls to the journal fail too, at some nodes; the other faults are the same. For
+            `simulate` with a journal.
 
     Returns:
         The scenario, the same one for the same arguments.
@@ -83,10 +89,15 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
     >>> len(scenario.nodes), scenario.faults[-1]
     (5, (24.496, Heal()))
     """
-    rng, quiet = random.Random(seed), random.Random(f"quiet {seed}")
     names = tuple(nodes) or names_for(seed)
+    faults = _partition(seed, names)
+    return _completed(Scenario(seed, names, faults), settings, journal_faults=journal_faults)
+
+
+def _partition(seed: int, names: tuple[str, ...]) -> tuple[Timed, ...]:
+    rng, quiet = random.Random(seed), random.Random(f"quiet {seed}")
     if quiet.random() < QUIET_SHARE:
-        return _with_settings(Scenario(seed, names, quiet_cut(quiet, names)), settings)
+        return quiet_cut(quiet, names)
     faults: list[Timed] = []
     at = 0.0
     if rng.random() < 0.5:
@@ -107,7 +118,7 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
         faults += [(at, fault) for fault in (Heal(), *cuts_between(sides_of(moving, everybody)))]
     at = _after(at, rng.uniform(0.5, rng.choice((20.0, 40.0))))
     faults.append((at, Heal()))
-    return _with_settings(Scenario(seed, names, tuple(faults)), settings)
+    return tuple(faults)
 
 
 def quiet_cut(rng: random.Random, names: Sequence[str]) -> tuple[Timed, ...]:
@@ -141,7 +152,12 @@ def late_news(rng: random.Random, names: Sequence[str]) -> list[Timed]:
 
 
 def random_scenario(
-    seed: int, nodes: Sequence[str] = (), *, clocks: bool = True, settings: ClusterSettings | None = None
+    seed: int,
+    nodes: Sequence[str] = (),
+    *,
+    clocks: bool = True,
+    settings: ClusterSettings | None = None,
+    journal_faults: bool = False,
 ) -> Scenario:
     """Draw a cluster with up to eight faults, one after the other, or with one repeated several times.
 
@@ -150,6 +166,8 @@ def random_scenario(
         nodes: Names of the nodes; none draws three, five or nine.
         clocks: Whether clocks go wrong too; `simulate` knows no skewed ones.
         settings: Settings of all nodes; None draws them, and the roles of the nodes, by the seed too.
+        journal_faults: Whether calls to the journal fail too, at some nodes; the other faults are the same. For
+            `simulate` with a journal.
 
     Returns:
         The scenario, the same one for the same arguments.
@@ -157,10 +175,13 @@ def random_scenario(
     >>> random_scenario(1) == random_scenario(1)
     True
     """
-    rng = random.Random(seed)
     names = tuple(nodes) or names_for(seed)
-    if again := recurring(seed, names, NEWCOMER):
-        return _with_settings(Scenario(seed, names, again), settings)
+    faults = recurring(seed, names, NEWCOMER) or _one_after_another(seed, names, clocks=clocks)
+    return _completed(Scenario(seed, names, faults), settings, journal_faults=journal_faults)
+
+
+def _one_after_another(seed: int, names: tuple[str, ...], *, clocks: bool) -> tuple[Timed, ...]:
+    rng = random.Random(seed)
     draw = _Draw(rng, names, clocks=clocks)
     faults: list[Timed] = []
     at = 0.0
@@ -169,10 +190,12 @@ def random_scenario(
         at = _after(at, rng.choice((0.0, 0.005, rng.uniform(0.0, 2.0), rng.uniform(0.0, 10.0), rng.uniform(0.0, 30.0))))
     if draw.is_cut:
         faults.append((at, Heal()))
-    return _with_settings(Scenario(seed, names, tuple(faults)), settings)
+    return tuple(faults)
 
 
-def _with_settings(scenario: Scenario, settings: ClusterSettings | None) -> Scenario:
+def _completed(scenario: Scenario, settings: ClusterSettings | None, *, journal_faults: bool) -> Scenario:
+    if journal_faults:
+        scenario = with_journal_faults(scenario)
     if settings is not None:
         return replace(scenario, settings=settings)
     drawn, roles = settings_for(scenario.seed, scenario.nodes)
@@ -241,7 +264,7 @@ class _Draw:
                 self.is_cut = True
             case Heal():
                 self.is_cut = False
-            case Loss() | Delay() | Reorder() | Duplicate() | ClockSkew():
+            case Loss() | Delay() | Reorder() | Duplicate() | ClockSkew() | JournalFault():
                 pass
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
 
+from casty.errors import ConfigError
 from casty.protocol.assembly import availability_of, topology_settings
 from casty.schema.names import message
 from casty.testing.simulation.invariants.failure_detector.hearing import AccusedRightly
@@ -46,6 +47,7 @@ from casty.testing.simulation.scenario.faults import (
     Duplicate,
     Fault,
     Heal,
+    JournalFault,
     Leave,
     Loss,
     Pause,
@@ -120,7 +122,7 @@ def play(
 
     Raises:
         InvariantBroken: A rule does not hold.
-        ConfigError: Two machines have one name, or take one class of message.
+        ConfigError: Two machines have one name, or take one class of message; or the scenario has a `JournalFault`.
         TypeError: A machine, a rule or the workload is none, or takes other parameters. Their own exceptions leave
             the call with a note of whose they are.
 
@@ -129,6 +131,9 @@ def play(
     >>> play(scenario) == play(scenario)
     True
     """
+    for _, fault in scenario.faults:
+        if isinstance(fault, JournalFault):
+            raise ConfigError(f"{fault!r}: the protocol alone has no journal; only simulate() gives nodes one")
     further = further_parts(machines, invariants, workload)
     stage = _Stage(scenario, Trace(show), further, exclusive=exclusive)
     cluster = stage.cluster
@@ -324,6 +329,8 @@ class _Stage:
                 cluster.duplicated = share
             case ClockSkew(node, rate):
                 cluster.skew(node, rate)
+            case JournalFault():
+                pass  # refused by `play`
             case _ as never:
                 assert_never(never)
         self.rules.check()
