@@ -107,7 +107,8 @@ class SystemConfig:
 
     def __post_init__(self) -> None:
         check_count(self, "recoveries_max")
-        if self.journal is not None and not isinstance(cast("object", self.journal), Journal):
+        journal = cast("object", self.journal)
+        if journal is not None and (isinstance(journal, type) or not isinstance(journal, Journal)):
             raise ConfigError(f"SystemConfig.journal must be a casty.Journal or None, got {self.journal!r}")
         if self.seed is not None:
             check_count(self, "seed", least=0)

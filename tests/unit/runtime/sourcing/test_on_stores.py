@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from helpers.carts import Add, Cart, Get, apply, decide
 
-from casty import ActorSystem, AskFailed, Behaviors, Every, MemoryJournal, SqliteJournal, SystemConfig
+from casty import ActorSystem, AskFailed, Behaviors, ConfigError, Every, MemoryJournal, SqliteJournal, SystemConfig
 from casty.journal import Journal
 
 
@@ -76,3 +77,9 @@ async def test_a_damaged_snapshot_without_events_is_no_empty_state(forget: bool,
         with pytest.raises(AskFailed, match="no snapshot of 'cart-1' can be read") as caught:
             await system.ask(ref, Get)
         assert caught.value.failure == "failed"
+
+
+def test_the_class_of_a_journal_is_none() -> None:
+    journal: Any = MemoryJournal
+    with pytest.raises(ConfigError, match=r"must be a casty\.Journal or None, got <class"):
+        SystemConfig(journal=journal)
