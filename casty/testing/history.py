@@ -8,33 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef, check_ref
+from casty.runtime.system.context import ActorContext
+from casty.runtime.system.system import ActorSystem
 
 M = TypeVar("M")
 R = TypeVar("R")
 
 UNSAID = object()
 """Command of an ask whose factory was never called: a mistake in its arguments, and nothing was sent."""
-
-
-class Asks(Protocol):
-    """Anything that asks actors: an `ActorSystem`, a `ClusteredActorSystem`, an `ActorContext`."""
-
-    async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
-        """Ask an actor and return its reply.
-
-        Parameters:
-            ref: Actor to ask.
-            factory: Function of the ref for the reply; it returns the request.
-            timeout: Seconds to wait.
-
-        Returns:
-            The reply.
-        """
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +68,12 @@ class History:
     _now: int = 0
 
     async def ask(
-        self, asker: Asks, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
+        self,
+        asker: ActorSystem | ActorContext[Any],
+        ref: ActorRef[M],
+        factory: Callable[[ActorRef[R]], M],
+        *,
+        timeout: float = 5.0,
     ) -> R:
         """Ask as ``asker.ask`` does, and write down the request and its outcome.
 

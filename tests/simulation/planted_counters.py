@@ -10,12 +10,12 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "simulated_service"
 sys.path.insert(0, str(EXAMPLE))
 
 import counters  # noqa: E402  # a file of the documentation, which lies in no package
-import counting  # noqa: E402
-import test_counters  # noqa: E402
+import counting  # noqa: E402  # behind the path
+import test_counters  # noqa: E402  # behind the path
 
-from casty import Effect, nothing, persist  # noqa: E402
-from casty.testing.simulation import Played, Scenario  # noqa: E402
-from casty.testing.simulation.scenario.journal_weather import with_journal_faults  # noqa: E402
+from casty import Effect, nothing, persist  # noqa: E402  # behind the path
+from casty.testing.simulation import Played, Scenario  # noqa: E402  # behind the path
+from casty.testing.simulation.scenario.journal_weather import with_journal_faults  # noqa: E402  # behind the path
 
 
 class RepliesFirst(counters.Counter):

@@ -9,6 +9,7 @@ from helpers.carts import Add, Cart, CartCommand, apply, decide
 from casty import (
     AskFailed,
     AskTimeoutError,
+    Behavior,
     Behaviors,
     ClusteredActorSystem,
     ConfigError,
@@ -32,10 +33,10 @@ Outcomes = list[tuple[float, object]]
 
 
 async def host(node: ClusteredActorSystem) -> None:
-    def cart(_: str) -> object:
+    def cart(_: str) -> Behavior[CartCommand]:
         return Behaviors.event_sourced(empty=Cart(), decide=decide, apply=apply)
 
-    node.spawn(Behaviors.sharded(cart, CARTS, num_shards=1), "carts")  # type: ignore[arg-type]
+    node.spawn(Behaviors.sharded(cart, CARTS, num_shards=1), "carts")
 
 
 async def add_each_second(simulation: Simulation, outcomes: Outcomes) -> None:

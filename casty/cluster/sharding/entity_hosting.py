@@ -18,8 +18,8 @@ from typing import Any, Final, Never, Protocol, assert_never, cast
 from urllib.parse import quote
 
 from casty.cluster.leases.serving import ServingLease
+from casty.cluster.leases.shard_scopes import ShardScopes
 from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity
-from casty.cluster.sharding.shard_scopes import ShardScopes
 from casty.errors import ActorStoppedError
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.sharding.entity_events import (

@@ -42,7 +42,7 @@ class ShardOrders:
             raise ClusterTimeoutError(f"{member} did not answer the order to {order} within {timeout:g} s")
 
     async def even_out(self, key: EntityKey[Any]) -> None:
-        """Have the loads of a kind evened out; return before anything has moved."""
+        """Order the loads of a kind to be made even; return before anything has moved."""
         self._running()
         self._sharding.even_out(_checked_name(key))
         await trio.lowlevel.checkpoint()

@@ -6,6 +6,8 @@ Owns the handle of each run of a node and its faults. It does not know what a fa
 
 from __future__ import annotations
 
+from typing import cast
+
 from casty.errors import ConfigError
 from casty.testing.simulated_journal import JournalFaultName, SimulatedJournal
 from casty.testing.simulation.scenario.faults import JournalFault
@@ -57,7 +59,7 @@ def check_journal_of(scenario: Scenario, store: SimulatedJournal | None) -> None
         for _, fault in scenario.faults:
             if isinstance(fault, JournalFault):
                 raise ConfigError(f"{fault!r}: there is no journal; write simulate(..., journal=SimulatedJournal())")
-    elif not isinstance(store, SimulatedJournal):
+    elif not isinstance(cast("object", store), SimulatedJournal):
         raise TypeError(f"simulate: expected a SimulatedJournal as journal, got {store!r}")
     elif store.is_used:
         raise ValueError(f"{store!r} was used before, and a play begins with an empty one: make one for each play")
