@@ -65,6 +65,20 @@ OWN_MAILBOX = Mailbox()
 """For casty's own actors: a bound meant for the users' must not starve a cluster."""
 
 
+class LogLine(str):
+    """Line of a log, with a pattern in its place where there are arguments."""
+
+    __slots__ = ("pattern",)
+
+    pattern: str
+
+    def __str__(self) -> str:
+        return self
+
+    def __mod__(self, arguments: object, /) -> str:
+        return str.__mod__(self.pattern, arguments)
+
+
 class ActorLog(logging.LoggerAdapter[logging.Logger]):
     """A logger whose lines begin with the actor's path; ``extra`` holds it as ``actor_path``."""
 
@@ -76,7 +90,11 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
         return f"<ActorLog {self.logger.name} of {self._path}>"
 
     def process(self, msg: object, kwargs: MutableMapping[str, object]) -> tuple[object, MutableMapping[str, object]]:
-        return f"[{self._path}] {msg}", {**kwargs, "extra": self.extra}
+        line = f"[{self._path}] {msg}"
+        if "%" in self._path:  # of an entity's id: it is no part of the format
+            line = LogLine(line)
+            line.pattern = f"[{self._path.replace('%', '%%')}] {msg}"
+        return line, {**kwargs, "extra": self.extra}
 
 
 class ActorContext(Generic[M]):

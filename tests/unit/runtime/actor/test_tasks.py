@@ -16,7 +16,7 @@ from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.drive import drive
 from casty.runtime.events import ActorFailed, DeadLetter, Terminated
 from casty.runtime.messaging.inbox import Inbox
-from casty.runtime.system.context import ActorContext
+from casty.runtime.system.context import ActorContext, ActorLog
 from casty.runtime.system.system import ActorSystem
 
 
@@ -288,6 +288,18 @@ async def test_the_log_of_a_context_names_its_actor(caplog: pytest.LogCaptureFix
     (record,) = caplog.records
     assert record.getMessage() == "[/t] got it"
     assert record.__dict__["actor_path"] == "/t"
+
+
+def test_a_path_with_percent_signs_is_no_format_of_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    log = ActorLog("/carts/a%20b%d")
+    log.warning("got %s, %d", "it", 1)
+    log.warning("100 %")
+    log.warning({"a": 1})
+    assert [record.getMessage() for record in caplog.records] == [
+        "[/carts/a%20b%d] got it, 1",
+        "[/carts/a%20b%d] 100 %",
+        "[/carts/a%20b%d] {'a': 1}",
+    ]
 
 
 async def test_drive_performs_the_effects_of_each_event_in_order(system: ActorSystem) -> None:
