@@ -33,9 +33,16 @@ class SqliteJournal(CheckedJournal):
 
     Parameters:
         path: File of the journal; a relative path is resolved at once. The folder has to exist, the file is made.
+
+    Raises:
+        ValueError: ``path`` names no file, as ``":memory:"`` does.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if os.fspath(path) in ("", ":memory:"):
+            raise ValueError(
+                f"SqliteJournal({path!r}): expected the path of a file; a store in memory is MemoryJournal()"
+            )
         self._path = Path(path).absolute()
         self._writer: WorkerThread | None = None
         self._reader: WorkerThread | None = None

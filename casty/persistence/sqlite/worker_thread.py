@@ -115,9 +115,12 @@ class WorkerThread:
             await self._is_over.wait()
             return
         logger.error("%s has not ended within %g s: the disk does not answer", self._name, STOP_TIMEOUT)
-        for job in self._pending:
-            job.fail(JournalUncertain(f"the store was closed, and has not answered within {STOP_TIMEOUT:g} s"))
-        self._deliver(list(self._pending))
+        late = JournalUncertain(f"the store was closed, and has not answered within {STOP_TIMEOUT:g} s")
+        for job in self._pending:  # not by their outcomes: the thread may write one at this moment, before its COMMIT
+            task, job.task = job.task, None
+            if task is not None:
+                trio.lowlevel.reschedule(task, outcome.Error(late))
+        self._pending.clear()
 
     def _main(self) -> None:
         try:

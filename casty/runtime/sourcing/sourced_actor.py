@@ -19,7 +19,6 @@ from casty.errors import (
     DecodeError,
     Fenced,
     JournalDamaged,
-    JournalError,
     JournalUnavailable,
     JournalUncertain,
     SequenceConflict,
@@ -75,7 +74,7 @@ class SourcedActor:
         self._machine = machine
         self._place = place
         self._decide_async = decide
-        self._unreadable: JournalError | None = None
+        self._unreadable: Exception | None = None
         """Reason of the last recovery's failure."""
 
     def __repr__(self) -> str:
@@ -220,6 +219,9 @@ class SourcedActor:
         except (JournalUnavailable, JournalUncertain) as error:
             self._unreadable = error
             ctx.log.warning("%s cannot be recovered yet: %s", machine.persistence_id, error)
+        except ValueError as error:  # an id that no store takes, or the number of shards is another one in the journal
+            self._unreadable = error
+            ctx.log.error("%s cannot be recovered: %s", machine.persistence_id, error)
         except JournalDamaged as damage:
             machine.fail(damage)
             ctx.log.error("%s refuses everything: %s", machine.persistence_id, damage, exc_info=damage)

@@ -355,6 +355,12 @@ async def test_what_is_no_journal_is_refused_with_what_to_do(path: Path, tmp_pat
     await refused(tmp_path / "lease.db", ConfigError, "is a database of something else .* a file of its own")
 
 
+@pytest.mark.parametrize("path", ["", ":memory:"])
+def test_a_journal_without_a_file_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"expected the path of a file; a store in memory is MemoryJournal\(\)"):
+        SqliteJournal(path)
+
+
 async def test_tables_of_a_newer_version_are_left_alone(path: Path) -> None:
     await written(path, "a")
     with closing(sqlite3.connect(path)) as connection:

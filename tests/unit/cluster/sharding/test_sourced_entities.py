@@ -21,6 +21,7 @@ from casty import (
     ConfigError,
     EntityKey,
     JoinRefused,
+    MemoryJournal,
     SystemConfig,
     persist,
 )
@@ -137,9 +138,22 @@ async def test_another_number_of_shards_than_the_stored_one_is_told(autojump_clo
     journal = FaultyJournal(settled={"casty.num_shards/stored-carts": "8"})
     (a,) = await nodes.systems("a", journal=journal)
     host(a)
-    with pytest.raises((AskFailed, AskTimeoutError)):
+    with pytest.raises(
+        AskFailed, match="in 8 shards, and sharded was given num_shards=4: write num_shards=8"
+    ) as caught:
         await add(a, "cart-1", timeout=2.0)
+    assert caught.value.failure == "journal_unavailable"
     assert "in 8 shards, and sharded was given num_shards=4: write num_shards=8" in caplog.text
+
+
+async def test_an_id_that_no_store_takes_is_told_to_who_asks(autojump_clock, nodes):
+    (a,) = await nodes.systems("a", journal=MemoryJournal())
+    host(a)
+    for _ in range(2):
+        with pytest.raises(AskFailed, match="must not have the character NUL") as caught:
+            await add(a, "cart-\0", timeout=2.0)
+        assert caught.value.failure == "journal_unavailable"
+    assert await add(a, "cart-1", timeout=2.0) == 1
 
 
 async def test_an_id_is_derived_and_giving_one_is_refused(autojump_clock, nodes, caplog):
