@@ -149,6 +149,7 @@ def _used(kernel: HasHooks, key: EntityKey[M], entity_id: str, *, is_singleton: 
     make = kernel.hooks.entity_used
     if make is None:
         raise RuntimeError(
-            f"entities live in a cluster, and {kernel.name!r} is no node of one: use ClusteredActorSystem"
+            f"entities live in a cluster, and {kernel.name!r} is no node of one, or no more: use "
+            "ClusteredActorSystem, inside of its block and until its node has ended"
         )
     return cast("EntityRef[M]", make(key, entity_id, is_singleton))

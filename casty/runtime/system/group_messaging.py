@@ -89,7 +89,8 @@ def groups_of(kernel: HasGroups) -> GroupPort:
     groups = kernel.hooks.groups
     if groups is None:
         raise RuntimeError(
-            f"messages to many nodes need a cluster, and {kernel.name!r} is no node of one: use ClusteredActorSystem"
+            f"messages to many nodes need a cluster, and {kernel.name!r} is no node of one, or no more: use "
+            "ClusteredActorSystem, inside of its block and until its node has ended"
         )
     return cast("GroupPort", groups)
 

@@ -272,7 +272,7 @@ def test_every_message_of_the_placement_can_travel():
 
 async def test_a_system_without_a_cluster_has_no_entities():
     async with ActorSystem("plain") as system:
-        with pytest.raises(RuntimeError, match=r"'plain' is no node of one: use ClusteredActorSystem"):
+        with pytest.raises(RuntimeError, match=r"'plain' is no node of one, or no more: use ClusteredActorSystem"):
             system.entity(CARTS, "cart-1")
         host_ref = system.spawn(Behaviors.sharded(Carts("x").make, CARTS), "carts")
         await system.wait_stopped(host_ref)
