@@ -27,7 +27,7 @@ def with_journal_faults(scenario: Scenario) -> Scenario:
     """Return the scenario with one to three faults of the journal at its nodes, within its time where it is long.
 
     >>> with_journal_faults(Scenario(3, ("a", "b"))).faults[0]
-    (1.188, JournalFault("a", "uncertain", 0.2))
+    (1.356, JournalFault("a", "uncertain", 0.05))
     """
     rng = random.Random(f"journal {scenario.seed}")
     drawn: list[Timed] = []
