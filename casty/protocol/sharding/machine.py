@@ -4,8 +4,9 @@ Owns the order in which an event reaches the two, the clock of repetitions, and 
 knows no rule of either.
 
 How it works: each second everything without an answer is said again, and one other member hears of the tables known
-here, if there are any. Word of a run is dropped unless it is a member, and not down: a down run counts once it is
-removed and can serve no more. Messages of the node to itself take the same way, within the step.
+here, or that there are none, if anybody hosts entities. Word of a run is dropped unless it is a member, and not down: a
+down run counts once it is removed and can serve no more. Messages of the node to itself take the same way, within the
+step.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class ShardPlacement:
     view: PlacementView = field(init=False)
     region: ShardRegion = field(init=False)
     coordinator: ShardCoordinator = field(init=False)
+    _hosted: set[str] = field(init=False, default_factory=set[str])
+    """Keys with a host, as far as it is known here."""
     _due_at: float = field(init=False, default=math.inf)
     _runs: bool = field(init=False, default=False)
 
@@ -117,7 +120,8 @@ class ShardPlacement:
                 self.coordinator.writer.look_again()
             case PlacementCame(sender, message):
                 return self._hear(sender, message, now) if self.view.is_heard(sender) else ()
-            case HostsSeen():
+            case HostsSeen(key=key):
+                (self._hosted.add if event.hosts else self._hosted.discard)(key)
                 self.coordinator.hosted(event, now)
             case NodesDrained(runs):
                 self.view.drained = runs
@@ -174,8 +178,7 @@ class ShardPlacement:
         return ()
 
     def _remind(self, now: float) -> list[PlacementEffect]:
-        # Whoever has no table has none to offer, and hears of those of others by their digests.
-        heard = self.view.heard if self.region.tables else ()
+        heard = self.view.heard if self.region.tables or self._hosted else ()  # nobody has a table of what nobody hosts
         told = self.rng.sample(heard, min(TOLD_OF_TABLES, len(heard)))
         digest = self.region.digest
         return [*self.region.remind(now), *self.coordinator.remind(now), *(Send(run, digest) for run in told)]
