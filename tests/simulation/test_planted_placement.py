@@ -29,7 +29,7 @@ from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
 from casty.protocol.sharding.shard_table import ShardTable
 from casty.testing.simulation import InvariantBroken
 
-SEEDS_MAX = 40
+SEEDS_MAX = 60
 
 
 @dataclass(frozen=True)
