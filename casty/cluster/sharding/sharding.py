@@ -277,7 +277,8 @@ class Sharding(ClusterExtension):
             if self._driver is None or self._driver.table_of(name) is None:
                 self._kept.pop(name, None)
             self._tell(RegionEnded(name))
-            self.hosted.remove(name)
+            if router.kernel.hooks.entity_host is self:  # after the node's end nobody hears of its hosts
+                self.hosted.remove(name)
 
         actor = forms.receive(hand_on) if region.is_singleton else forms.receive(unwrap)
         return forms.Lifecycle(actor, post_stop=stopped, pre_restart=lambda ctx, error: stopped(ctx))
