@@ -279,3 +279,12 @@ async def test_a_node_whose_entities_fail_at_every_message_leaves_as_soon_as_the
     begun = trio.current_time()
     await nodes.stop("b")
     assert trio.current_time() - begun < 1
+
+
+async def test_a_host_that_ends_behind_its_node_logs_no_error(autojump_clock, nodes, caplog):
+    (a,) = await nodes.systems("a")
+    host(a)
+    await trio.sleep(5)
+    await a.cluster.shutdown()
+    await nodes.stop("a")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
