@@ -9,8 +9,8 @@ from placement_stub import play_calm, play_fate
 
 from casty.testing.simulation import partition_scenario, random_scenario
 
-SEEDS = 600
-"""More than a minute of one processor that does nothing else; `placement_campaign` plays any number of others."""
+SEEDS = 2_000
+"""Five minutes of one processor that does nothing else; `placement_campaign` plays any number of others."""
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, len(KINDS)))
