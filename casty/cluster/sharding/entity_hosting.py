@@ -45,7 +45,7 @@ from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.behavior.interception import HandlerGuard, InterceptedHandler
 from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import Terminated
-from casty.runtime.journaling.system_journal import EntityScope, EntityScoped
+from casty.runtime.journaling.system_journal import EntityScope
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.signals import PILL, PoisonPill
@@ -137,7 +137,7 @@ class EntityContext(ActorContext[Any]):
         return self._entity
 
 
-class StoredEntityContext(EntityContext, EntityScoped):
+class StoredEntityContext(EntityContext):
     """Context of an entity in a system with a journal."""
 
     __slots__ = ("_scope",)

@@ -28,13 +28,14 @@ from casty.runtime.actor.supervisor import (
     refuse_in_hand,
     report_cut,
     restart_by_choice,
+    tell_restart,
 )
 from casty.runtime.actor.termination import end_life, finish
 from casty.runtime.actor.watching import Watches
 from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior, Main
 from casty.runtime.behavior.signatures import check_end
 from casty.runtime.deadlines import TimerEntry
-from casty.runtime.events import ActorRestarted, ActorStarted, Terminated, UnhandledMessage
+from casty.runtime.events import ActorStarted, Terminated, UnhandledMessage
 from casty.runtime.messaging.checked_ref import ref_to
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, MessageQueue, Request
@@ -346,10 +347,7 @@ class Cell:
         if cause is not None:
             self.kernel.counters.restarts += 1
             await self.life.after_restart(self.context)
-            if self.kernel.listeners.entries:
-                self.kernel.listeners.restarted(self.ref, cause)
-            if self.kernel.event_stream.wants(ActorRestarted):
-                self.kernel.event_stream.publish(ActorRestarted(self.ref, cause))
+            tell_restart(self, cause)
         return True
 
     async def _receive(self, started: float) -> None:

@@ -13,7 +13,7 @@ from casty.errors import ActorStoppedError, RestartRequested
 from casty.protocol.actor.supervision import Decision, Directive, RestartBudget, decide
 from casty.runtime.actor.actor_ports import SupervisedActor
 from casty.runtime.actor.life import FailureDecision
-from casty.runtime.events import ActorFailed
+from casty.runtime.events import ActorFailed, ActorRestarted
 from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.mailbox import NOTHING, payload
 
@@ -61,6 +61,15 @@ def refuse_in_hand(cell: SupervisedActor, verdict: FailureDecision | None) -> No
         refuse_asks(cell.kernel, message, error)
     if taken is not None:
         taken.refuse(error)
+
+
+def tell_restart(cell: SupervisedActor, cause: Exception) -> None:
+    """Tell listeners and subscribers of a restart."""
+    kernel = cell.kernel
+    if kernel.listeners.entries:
+        kernel.listeners.restarted(cell.ref, cause)
+    if kernel.event_stream.wants(ActorRestarted):
+        kernel.event_stream.publish(ActorRestarted(cell.ref, cause))
 
 
 def report_cut(cell: SupervisedActor, what: str, *, is_late: bool = False) -> None:

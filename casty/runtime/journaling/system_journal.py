@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import trio
 
@@ -30,15 +30,14 @@ class EntityScope:
     """Claim of its shard."""
 
 
-class EntityScoped:
+@runtime_checkable
+class EntityScoped(Protocol):
     """Context of an entity, with its place in the journal."""
-
-    __slots__ = ()
 
     @property
     def entity_scope(self) -> EntityScope:
         """Place of the entity in the journal."""
-        raise NotImplementedError
+        ...
 
 
 class SystemJournal:

@@ -330,10 +330,10 @@ async def test_events_about_actors_are_not_made_while_nobody_listens(monkeypatch
         ("cell", "ActorStarted"),
         ("termination", "ActorStopped"),
         ("supervisor", "ActorFailed"),
+        ("supervisor", "ActorRestarted"),
+        ("cell", "UnhandledMessage"),
     ]:
         monkeypatch.setattr(f"casty.runtime.actor.{module}.{name}.__init__", refuse)
-    for name in ("ActorRestarted", "UnhandledMessage"):
-        monkeypatch.setattr(f"casty.runtime.actor.cell.{name}.__init__", refuse)
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(fail), "a")
         tell_all(ref, "odd", "again", "fail")
