@@ -1,16 +1,13 @@
-"""The calls of a journal, with the checks of their arguments.
+"""The calls of a journal, with the checks of their arguments, the same for all stores.
 
-A store has tables, changed and read by plain calls. It says how such a call is made: at once, by a thread, or after a
-latency drawn from a seed.
+A store makes the checked calls (`StoreCalls`): over tables (`table_store`), or over a connection to a server.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 from casty.journal import PERSISTENCE_ID_LENGTH_MAX, Claim, Record, Stored, StoredSnapshot
 from casty.persistence.arguments import (
@@ -24,91 +21,83 @@ from casty.persistence.arguments import (
     check_text,
     check_write,
 )
-from casty.persistence.paging import PAGE_ROWS, Pages
-
-T = TypeVar("T")
+from casty.persistence.paging import Fetch, Pages
 
 NOT_OPEN = "{!r} is not open: use it inside of `async with journal.open()`, or give it to a system as its journal"
 OPEN_ALREADY = "{!r} is open already: one object serves one system at a time"
 
 
-class ChangeSize(NamedTuple):
-    """Size of a change, for the bounds of a store's batches."""
+class StoreCalls(Protocol):
+    """Calls of one open store, with checked arguments. A change happens whole and is durable, or raises."""
 
-    records: int
-    payload_bytes: int
-    """Bytes of the payloads."""
-
-
-LIGHT = ChangeSize(1, 0)
-
-
-class StoreTables(Protocol):
-    """Tables of one store. A change happens whole or raises; each is made by one task or thread."""
-
-    def identify(self) -> str:
+    async def identify(self) -> str:
         """Return the identity of the store."""
         ...
 
-    def settle(self, name: str, value: str) -> str:
+    async def settle(self, name: str, value: str) -> str:
         """Keep the first value of a name, and return it."""
         ...
 
-    def claim(self, claimed: Sequence[tuple[str, bytes]], holder: str) -> Sequence[Claim]:
-        """Replace the claims of some scopes, each by one with the given token."""
+    async def claim(self, scopes: Sequence[str], holder: str) -> Sequence[Claim]:
+        """Replace the claims of some scopes, in their order."""
         ...
 
-    def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record], at: float) -> None:
-        """Append events, written at a time."""
+    async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
+        """Append events."""
         ...
 
-    def page(self, persistence_id: str, after: int, upto: int | None, limit: int) -> tuple[Sequence[Stored], int]:
-        """Return events behind a number, up to another or the last one; and the other one, for the next page."""
+    def reader(self, persistence_id: str, after: int) -> Fetch[Stored]:
+        """Return a function to read the next page of events, up to the last one at its first call."""
         ...
 
-    def tail(self, after: int, limit: int, slices: range | None) -> Sequence[Stored]:
+    async def tail(self, after: int, limit: int, slices: range | None) -> Sequence[Stored]:
         """Return events of all ids behind an offset."""
         ...
 
-    def forget(self, claim: Claim, persistence_id: str, upto: int) -> None:
+    async def forget(self, claim: Claim, persistence_id: str, upto: int) -> None:
         """Remove the first events of an id."""
         ...
 
-    def erase(self, claim: Claim, persistence_id: str) -> None:
+    async def erase(self, claim: Claim, persistence_id: str) -> None:
         """Remove all there is of an id but its scope."""
         ...
 
-    def ids(self, scope_prefix: str, after: str, limit: int) -> Sequence[str]:
-        """Return ids with anything stored behind an id, in order."""
+    async def ids_after(self, scope_prefix: str, after: str) -> Sequence[str]:
+        """Return a page of ids with anything stored behind an id, in order."""
         ...
 
-    def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
+    async def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
         """Keep a snapshot."""
         ...
 
-    def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
+    async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
         """Return the snapshots of an id, the newest first."""
         ...
 
-    def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
+    async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
         """Remove all snapshots of an id but the newest ones."""
         ...
 
-    def load_state(self, persistence_id: str) -> tuple[int, Record] | None:
+    async def load_state(self, persistence_id: str) -> tuple[int, Record] | None:
         """Return a value with its revision."""
         ...
 
-    def store_state(self, claim: Claim, persistence_id: str, revision: int, record: Record) -> None:
+    async def store_state(self, claim: Claim, persistence_id: str, revision: int, record: Record) -> None:
         """Keep the next revision of a value."""
         ...
 
-    def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
+    async def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
         """Remove the value of a revision."""
         ...
 
 
 class CheckedJournal(ABC):
-    """A journal, snapshot store and state store over tables: arguments are checked here, before anything is done."""
+    """A journal, snapshot store and state store: arguments are checked here, before anything is done."""
+
+    @property
+    @abstractmethod
+    def _calls(self) -> StoreCalls:
+        """Calls of the open store. RuntimeError where it is not open, now or at a call."""
 
     async def identify(self) -> str:
         """Tell this store from others; all objects on one store say the same.
@@ -120,7 +109,7 @@ class CheckedJournal(ABC):
             JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
             RuntimeError: The journal is not open.
         """
-        return await self._look(lambda tables: tables.identify())
+        return await self._calls.identify()
 
     async def settle(self, name: str, value: str) -> str:
         """Write ``value`` under ``name`` for ever, unless another value stands there already.
@@ -139,7 +128,7 @@ class CheckedJournal(ABC):
             RuntimeError: The journal is not open.
         """
         check_setting(name, value)
-        return await self._change(lambda tables: tables.settle(name, value))
+        return await self._calls.settle(name, value)
 
     async def claim(self, scopes: Sequence[str], holder: str = "") -> Sequence[Claim]:
         """Make all earlier claims of these scopes void.
@@ -159,8 +148,7 @@ class CheckedJournal(ABC):
         """
         scopes = scopes if isinstance(scopes, str) else tuple(scopes)
         check_scopes(scopes, holder)
-        claimed = [(scope, self._make_token()) for scope in scopes]
-        return await self._change(lambda tables: tables.claim(claimed, holder))
+        return await self._calls.claim(scopes, holder)
 
     async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
         """Append events of one persistence id, all or none.
@@ -181,9 +169,7 @@ class CheckedJournal(ABC):
         """
         records = tuple(records)
         check_append(claim, persistence_id, after, records)
-        at = self._read_clock()
-        size = ChangeSize(len(records), sum(len(record.payload) for record in records))
-        await self._change(lambda tables: tables.append(claim, persistence_id, after, records, at), size)
+        await self._calls.append(claim, persistence_id, after, records)
 
     def read(self, persistence_id: str, after: int = 0) -> AsyncIterator[Stored]:
         """Read the events of one persistence id in order, up to the last one at its beginning.
@@ -197,22 +183,13 @@ class CheckedJournal(ABC):
 
         Raises:
             ValueError: An argument is out of its bounds.
+            JournalDamaged: A row cannot be read, or one in the middle is missing; those before it were given.
+            JournalUnavailable: The store cannot be reached.
+            RuntimeError: The journal is not open.
         """
         check_persistence_id(persistence_id)
         check_number("after", after, 0)
-        place = after
-        upto: int | None = None
-
-        async def fetch() -> Sequence[Stored]:
-            nonlocal place, upto
-            if upto is not None and place >= upto:
-                return ()  # the page before ended with the last event
-            start, end = place, upto
-            page, upto = await self._look(lambda tables: tables.page(persistence_id, start, end, PAGE_ROWS))
-            place = page[-1].seq if page else place
-            return page
-
-        return Pages(fetch)
+        return Pages(self._calls.reader(persistence_id, after))
 
     async def tail(self, after: int, limit: int, slices: range | None = None) -> Sequence[Stored]:
         """Read events of all persistence ids by offset. They are complete: none comes later before one of them.
@@ -231,7 +208,7 @@ class CheckedJournal(ABC):
             RuntimeError: The journal is not open.
         """
         check_tail(after, limit, slices)
-        return await self._look(lambda tables: tables.tail(after, limit, slices))
+        return await self._calls.tail(after, limit, slices)
 
     async def forget(self, claim: Claim, persistence_id: str, upto: int) -> None:
         """Remove the events of an id up to a number, fenced as an append. Later numbers stay as they are.
@@ -251,7 +228,7 @@ class CheckedJournal(ABC):
         """
         check_write(claim, persistence_id)
         check_number("upto", upto, 0)
-        await self._change(lambda tables: tables.forget(claim, persistence_id, upto))
+        await self._calls.forget(claim, persistence_id, upto)
 
     async def erase(self, claim: Claim, persistence_id: str) -> None:
         """Remove all there is of an id: events, snapshots, value. Its next event has the number 1 again.
@@ -269,7 +246,7 @@ class CheckedJournal(ABC):
             RuntimeError: The journal is not open.
         """
         check_write(claim, persistence_id)
-        await self._change(lambda tables: tables.erase(claim, persistence_id))
+        await self._calls.erase(claim, persistence_id)
 
     def ids(self, scope_prefix: str = "") -> AsyncIterator[str]:
         """Read the persistence ids with anything stored, of the scopes beginning with a text, in order.
@@ -284,12 +261,11 @@ class CheckedJournal(ABC):
             ValueError: The text is too long.
         """
         check_text("scope_prefix", scope_prefix, PERSISTENCE_ID_LENGTH_MAX, least=0)
-        place = ""
+        calls, place = self._calls, ""
 
         async def fetch() -> Sequence[str]:
             nonlocal place
-            start = place
-            page = await self._look(lambda tables: tables.ids(scope_prefix, start, PAGE_ROWS))
+            page = await calls.ids_after(scope_prefix, place)
             place = page[-1] if page else place
             return page
 
@@ -315,9 +291,7 @@ class CheckedJournal(ABC):
         check_write(claim, persistence_id)
         check_number("seq", seq, 1)
         check_record(record)
-        await self._change(
-            lambda tables: tables.save(claim, persistence_id, seq, record), ChangeSize(1, len(record.payload))
-        )
+        await self._calls.save(claim, persistence_id, seq, record)
 
     async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
         """Read the snapshots of an id, the newest first; a damaged one is left out.
@@ -335,7 +309,7 @@ class CheckedJournal(ABC):
             RuntimeError: The journal is not open.
         """
         check_persistence_id(persistence_id)
-        return await self._look(lambda tables: tables.load(persistence_id))
+        return await self._calls.load(persistence_id)
 
     async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
         """Remove all snapshots of an id but the newest ones.
@@ -355,7 +329,7 @@ class CheckedJournal(ABC):
         """
         check_write(claim, persistence_id)
         check_number("keep", keep, 1)
-        await self._change(lambda tables: tables.prune(claim, persistence_id, keep))
+        await self._calls.prune(claim, persistence_id, keep)
 
     async def load_state(self, persistence_id: str) -> tuple[int, Record] | None:
         """Read a value and its revision.
@@ -368,11 +342,12 @@ class CheckedJournal(ABC):
 
         Raises:
             ValueError: The id is too long, or empty.
+            JournalDamaged: The row cannot be read.
             JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
             RuntimeError: The journal is not open.
         """
         check_persistence_id(persistence_id)
-        return await self._look(lambda tables: tables.load_state(persistence_id))
+        return await self._calls.load_state(persistence_id)
 
     async def store_state(self, claim: Claim, persistence_id: str, revision: int, record: Record) -> None:
         """Store a value as the next revision.
@@ -394,10 +369,7 @@ class CheckedJournal(ABC):
         check_write(claim, persistence_id)
         check_number("revision", revision, 1)
         check_record(record)
-        await self._change(
-            lambda tables: tables.store_state(claim, persistence_id, revision, record),
-            ChangeSize(1, len(record.payload)),
-        )
+        await self._calls.store_state(claim, persistence_id, revision, record)
 
     async def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
         """Remove a value.
@@ -417,18 +389,4 @@ class CheckedJournal(ABC):
         """
         check_write(claim, persistence_id)
         check_number("revision", revision, 1)
-        await self._change(lambda tables: tables.delete_state(claim, persistence_id, revision))
-
-    @abstractmethod
-    async def _change(self, act: Callable[[StoreTables], T], size: ChangeSize = LIGHT) -> T:
-        """Make one change durable, and return the result."""
-
-    @abstractmethod
-    async def _look(self, act: Callable[[StoreTables], T]) -> T:
-        """Return the result of a look at the tables, without any change."""
-
-    def _make_token(self) -> bytes:
-        return os.urandom(16)
-
-    def _read_clock(self) -> float:
-        return time.time()
+        await self._calls.delete_state(claim, persistence_id, revision)

@@ -9,13 +9,14 @@ from typing import Self, TypeVar
 
 import trio
 
-from casty.persistence.checked_journal import LIGHT, NOT_OPEN, OPEN_ALREADY, ChangeSize, CheckedJournal, StoreTables
+from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY
+from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal
 from casty.persistence.tables import MemoryTables
 
 T = TypeVar("T")
 
 
-class MemoryJournal(CheckedJournal):
+class MemoryJournal(TableJournal):
     """A `casty.Journal`, `casty.SnapshotStore` and `casty.StateStore` in memory.
 
     It keeps all promises of a journal but one: its content ends with the process. It stays when the journal is

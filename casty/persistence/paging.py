@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Fetch: TypeAlias = Callable[[], Awaitable[Sequence[T]]]
+"""Function to read the next page. An empty one is the end."""
 
 PAGE_ROWS: Final = 256
 """Rows of one page: a reader holds no more at one time."""
@@ -23,7 +26,7 @@ class Pages(AsyncIterator[T], Generic[T]):
         fetch: Function to read the next page. An empty one is the end.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[Sequence[T]]]) -> None:
+    def __init__(self, fetch: Fetch[T]) -> None:
         self._fetch = fetch
         self._page: deque[T] = deque()
         self._at_end = False

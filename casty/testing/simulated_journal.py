@@ -16,7 +16,8 @@ from typing import Final, Literal, Self, TypeVar, get_args
 import trio
 
 from casty.errors import JournalError, JournalUnavailable, JournalUncertain
-from casty.persistence.checked_journal import LIGHT, NOT_OPEN, OPEN_ALREADY, ChangeSize, CheckedJournal, StoreTables
+from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY
+from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal
 from casty.persistence.tables import MemoryTables
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ FORGETFUL_SYNC_RATE: Final = 0.1
 logger = logging.getLogger("casty.testing")
 
 
-class SimulatedJournal(CheckedJournal):
+class SimulatedJournal(TableJournal):
     """A `casty.Journal`, `casty.SnapshotStore` and `casty.StateStore` in virtual time, from a seed.
 
     >>> from casty import Record

@@ -817,3 +817,14 @@ async def test_cancelled_callers_leave_a_journal_that_works(journal: PostgresJou
     await journal.erase(claim, "a")
     await journal.append(claim, "a", 0, [event("x")])
     assert await events(journal, "a") == ["x"]
+
+
+async def test_a_reader_left_over_from_a_closed_journal_is_told(dsn: str) -> None:
+    journal = PostgresJournal(dsn)
+    async with journal.open():
+        events, ids = journal.read("cart-1"), journal.ids()
+    for reader in (events, ids):
+        with trio.fail_after(5), pytest.raises(RuntimeError, match="the journal has been closed"):
+            await anext(aiter(reader))
+    with pytest.raises(RuntimeError, match="is not open"):
+        journal.read("cart-1")

@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from casty.persistence.checked_journal import LIGHT, NOT_OPEN, OPEN_ALREADY, ChangeSize, CheckedJournal, StoreTables
+from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY
 from casty.persistence.sqlite.file_systems import refuse_network_file_system
 from casty.persistence.sqlite.sqlite_workers import SqliteReader, SqliteWriter
 from casty.persistence.sqlite.worker_thread import WorkerThread
+from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal
 
 T = TypeVar("T")
 
 
-class SqliteJournal(CheckedJournal):
+class SqliteJournal(TableJournal):
     """A `casty.Journal`, `casty.SnapshotStore` and `casty.StateStore` in a file, without any server.
 
     >>> from casty import SqliteJournal

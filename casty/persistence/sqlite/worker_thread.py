@@ -19,7 +19,7 @@ import outcome
 import trio
 
 from casty.errors import JournalUncertain
-from casty.persistence.checked_journal import ChangeSize, StoreTables
+from casty.persistence.table_store import ChangeSize, StoreTables
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from casty import Claim, MemoryJournal, Record, SequenceConflict, Stored, StoredSnapshot
-from casty.persistence.checked_journal import LIGHT, ChangeSize, StoreTables
+from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables
 from casty.persistence.tables import Kept, MemoryTables
 from casty.testing import JOURNAL_PROMISES, check_journal
 
