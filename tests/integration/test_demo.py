@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.running_command import RunningCommand
+
 PATIENCE = 40.0
 """Seconds for what a busy machine does slowly; nothing here waits that long unless it fails."""
 TREE = Path(__file__).parents[2] / "casty"
@@ -21,37 +23,12 @@ TREE = Path(__file__).parents[2] / "casty"
 Start = Callable[..., "Command"]
 
 
-class Command:
-    """A running ``casty``, its output line by line."""
+class Command(RunningCommand):
+    """A running ``casty``."""
 
     def __init__(self, arguments: tuple[str, ...], folder: Path, patch: str = "") -> None:
         program = f"{patch}\nfrom casty.cli import main\nmain()"
-        command = [sys.executable, "-W", "error", "-c", program, *arguments]
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Read lines until one has the pattern."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if match := re.search(pattern, line):
-                return match
-        _, errors = self.process.communicate(timeout=PATIENCE)
-        raise AssertionError(f"no line with {pattern!r} in {self.text}\n{errors}")
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and what was written to stderr."""
-        output, errors = self.process.communicate(timeout=PATIENCE)
-        self.lines.append(output)
-        return self.process.returncode, errors
-
-    @property
-    def text(self) -> str:
-        """What was written to stdout so far."""
-        return "".join(self.lines)
+        super().__init__([sys.executable, "-W", "error", "-c", program, *arguments], PATIENCE, cwd=folder)
 
     @property
     def ports(self) -> list[int]:

@@ -12,39 +12,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.running_command import RunningCommand
+
 PATIENCE = 120.0
 """Seconds for a whole run on a busy machine."""
 CASTY = [sys.executable, "-W", "error", "-m", "casty"]
 
 
-class Demo:
-    """A running demonstration, its output line by line."""
+class Demo(RunningCommand):
+    """A running demonstration."""
 
     def __init__(self, *arguments: str) -> None:
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [*CASTY, "demo-cart", "--plain", *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Read lines until one has the pattern."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if match := re.search(pattern, line):
-                return match
-        raise AssertionError(f"no line with {pattern!r} in {self.text}")
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and what was written to stderr."""
-        output, errors = self.process.communicate(timeout=PATIENCE)
-        self.lines.append(output)
-        return self.process.returncode, errors
-
-    @property
-    def text(self) -> str:
-        return "".join(self.lines)
+        super().__init__([*CASTY, "demo-cart", "--plain", *arguments], PATIENCE, start_new_session=True)
 
 
 @pytest.fixture

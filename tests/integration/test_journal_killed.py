@@ -21,12 +21,13 @@ LINES = 60
 SECONDS_MAX = 60
 
 
-def start(path: Path, scope: str) -> subprocess.Popen[str]:
+def start(path: Path, scope: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(PROGRAM), str(path), scope, str(WRITERS)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # without a buffer: `communicate` passes over what one has read ahead
+    return subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
 
 
-def kill_after(processes: Iterable[subprocess.Popen[str]]) -> dict[str, int]:
+def kill_after(processes: Iterable[subprocess.Popen[bytes]]) -> dict[str, int]:
     """Kill each process once it has acknowledged some events; return the last acknowledged one of each id."""
     acknowledged: dict[str, int] = {}
     for process in processes:
@@ -38,8 +39,8 @@ def kill_after(processes: Iterable[subprocess.Popen[str]]) -> dict[str, int]:
         process.kill()
         rest, _ = process.communicate(timeout=SECONDS_MAX)
         for line in (*lines, *rest.splitlines(keepends=True)):
-            if line.endswith("\n"):  # the last one may be cut
-                name, number = line.split()
+            if line.endswith(b"\n"):  # the last one may be cut
+                name, number = line.decode().split()
                 acknowledged[name] = max(acknowledged.get(name, 0), int(number))
     return acknowledged
 
