@@ -15,6 +15,11 @@ from xml.sax.saxutils import escape
 from casty import FailureDetectorConfig, PhiAccrualFailureDetector
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.failure_detector.monitor import CROSSING_AFTER_PAUSE_MAX, PROBE_PHI
+from casty.protocol.messages.shard_rows import Row, Term
+from casty.protocol.messages.sharding import Enlisted, HeldShard, KnownTable, Opened, Yielded
+from casty.protocol.sharding.members import PlacementView
+from casty.protocol.sharding.placement_events import HostsSeen
+from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
 from casty.protocol.split_brain.downing import STABLE_AFTER, Downing, stable_after
 from casty.protocol.split_brain.strategies import DownAll, KeepMajority, KeepOldest, Partition, StaticQuorum, Strategy
 from casty.protocol.state.member import GOING, MOVES, VOTING, Member, MemberStatus
@@ -140,6 +145,131 @@ def _arrow(begin: tuple[int, int], end: tuple[int, int]) -> str:
     if end[0] - begin[0] == 1:
         return f"M{x1 + BOX_WIDTH},{y1 + low // 2} L{x2},{y2 + low // 2}"
     return f"M{x1 + half},{y1} C{x1 + half + 30},{y1 - 60} {x2 + half - 30},{y2 - 60} {x2 + half},{y2}"
+
+
+# The rows of a shard
+
+ROW_STEP, ROW_TOP, ROW_ARC = 190, 134, 60
+ROW_KEY, ROW_SHARDS, ROW_TERM, EARLIER = "carts", 2, Term(512, 1), Term(256, 1)
+COORDINATOR, OWNER, OTHER = (UniqueAddress(NodeAddress(name, 2551), 1) for name in "abc")
+ROW_STATES: tuple[str, ...] = ("free", "opening", "owned", "moving")
+LATER = 10.0
+"""Seconds after which a writer waits for nothing."""
+
+
+def _row_state(row: Row | None) -> str:
+    return "free" if row is None else type(row).__name__.lower()
+
+
+def _seen(view: PlacementView, **statuses: MemberStatus) -> None:
+    """Show a view the three nodes: up, but for those with another status here."""
+    members = {
+        run: Member(run.address, status, frozenset(), run.address.host, incarnation=run.incarnation, up_number=1)
+        for run in (COORDINATOR, OWNER, OTHER)
+        if (status := statuses.get(run.address.host, MemberStatus.up)) is not MemberStatus.removed
+    }
+    view.see(Gossip(1, members, seen=frozenset(members)))
+
+
+def _writer(reported: int | None = None, *, is_closing: bool = False) -> ShardRowsWriter:
+    """Return a coordinator's rows at the begin of a term; the shards below a number are reported by their owner."""
+    writer = ShardRowsWriter(PlacementView(COORDINATOR, lambda _: True))
+    _seen(writer.view)
+    held = tuple(HeldShard(ROW_KEY, shard, 7, 8 if is_closing else None) for shard in range(reported or 0))
+    writer.begin(ROW_TERM, {OWNER: Enlisted(ROW_TERM, held, (KnownTable(ROW_KEY, ROW_SHARDS, EARLIER, 3),), ())})
+    return writer
+
+
+def _hosted(writer: ShardRowsWriter, *hosts: UniqueAddress, now: float = LATER) -> None:
+    writer.hosted(HostsSeen(ROW_KEY, ROW_SHARDS, frozenset(hosts)), 0.0)
+    writer.write(now)
+
+
+def _in_state(state: str) -> ShardRowsWriter:
+    if state == "opening":
+        writer = _writer()
+        _hosted(writer, OWNER)
+        writer.hosted(HostsSeen(ROW_KEY, ROW_SHARDS, frozenset()), 0.0)
+        return writer
+    return _writer(0 if state == "free" else ROW_SHARDS, is_closing=state == "moving")
+
+
+def _word(writer: ShardRowsWriter, word: type[Opened | Yielded]) -> None:
+    rows = writer.tables[ROW_KEY].rows
+    said = word(ROW_KEY, tuple((shard, row.epoch) for shard, row in rows.items()))
+    if isinstance(said, Opened):
+        writer.opened(OWNER, said)
+    else:
+        writer.yielded(OWNER, said, LATER)
+
+
+def _gone(writer: ShardRowsWriter) -> None:
+    writer.view.free(OWNER, 0.0)
+    _seen(writer.view, b=MemberStatus.removed)
+
+
+CAUSES: dict[str, Callable[[ShardRowsWriter], None]] = {
+    "a host is up": lambda writer: _hosted(writer, OWNER),
+    "Opened": lambda writer: _word(writer, Opened),
+    "to balance": lambda writer: _hosted(writer, OWNER, OTHER, now=2 * LATER),
+    "owner leaves": lambda writer: _seen(writer.view, b=MemberStatus.leaving),
+    "Yielded": lambda writer: _word(writer, Yielded),
+    "owner gone": _gone,
+}
+"""What a coordinator hears, by the words of the picture."""
+
+
+def row_moves() -> dict[tuple[str, str], list[str]]:
+    """Return what moves a row from each state to which, by trying every cause in every state."""
+    moves: dict[tuple[str, str], list[str]] = {}
+    for state in ROW_STATES:
+        for cause, happen in CAUSES.items():
+            if (state, cause) == ("free", "to balance"):
+                continue  # it has hosts up, and nothing to balance
+            writer = _in_state(state)
+            before = {shard: _row_state(writer.tables[ROW_KEY].row(shard)) for shard in range(ROW_SHARDS)}
+            happen(writer)
+            writer.look_again()
+            writer.write(3 * LATER)
+            after = {_row_state(writer.tables[ROW_KEY].row(shard)) for shard, was in before.items() if was == state}
+            for other in after - {state}:
+                moves.setdefault((state, other), []).append(cause)
+    for words, is_closing in (("reported open", False), ("reported closing", True)):
+        found = _writer(1, is_closing=is_closing).tables[ROW_KEY].row(0)
+        moves.setdefault(("free", _row_state(found)), []).append(words)
+    return moves
+
+
+def shard_rows() -> str:
+    """Return the states of a row and the moves between them, as the coordinator's `ShardRowsWriter` makes them."""
+    width = 2 * LEFT + 3 * ROW_STEP + BOX_WIDTH
+    drawing = Drawing(width, 322, "The states of a shard's row", size=13)
+    for (begin, end), causes in row_moves().items():
+        _row_arrow(drawing, ROW_STATES.index(begin), ROW_STATES.index(end), causes)
+    for place, state in enumerate(ROW_STATES):
+        kind = "voting" if state == "owned" else "going" if state == "moving" else "else"
+        drawing.box(LEFT + place * ROW_STEP, ROW_TOP, BOX_WIDTH, BOX_HEIGHT, fill=FILLS[kind], dashed=state == "free")
+        drawing.text(LEFT + place * ROW_STEP + BOX_WIDTH / 2, ROW_TOP + BOX_HEIGHT / 2 + 5, state)
+    return str(drawing)
+
+
+def _row_arrow(drawing: Drawing, begin: int, end: int, causes: Sequence[str]) -> None:
+    """Draw a line to the next state, an arc above to a later one, and one below to an earlier one."""
+    head, half = ' marker-end="url(#head)"', BOX_WIDTH // 2
+    start, stop = LEFT + begin * ROW_STEP, LEFT + end * ROW_STEP
+    if end - begin == 1:
+        middle = ROW_TOP + BOX_HEIGHT // 2
+        drawing.path(f"M{start + BOX_WIDTH},{middle} L{stop},{middle}", extra=head)
+        for line, cause in enumerate(causes):
+            drawing.text((start + BOX_WIDTH + stop) / 2 - 3, middle - 8 + 26 * line, cause)
+        return
+    is_later = end > begin
+    edge, sign = (ROW_TOP, -1) if is_later else (ROW_TOP + BOX_HEIGHT, 1)
+    shift = 8 * (2 - abs(end - begin)) * sign  # the shorter one within the longer one
+    bend = edge + sign * ROW_ARC * abs(end - begin) * (4 / 5 if is_later else 1)
+    left, right = start + half - shift, stop + half + shift
+    drawing.path(f"M{left},{edge} C{left},{bend:.0f} {right},{bend:.0f} {right},{edge}", extra=head)
+    drawing.text((start + stop) / 2 + half, edge + 0.75 * (bend - edge) - 11, ", ".join(causes))
 
 
 # The suspicion over the silence
@@ -332,6 +462,7 @@ PICTURES: dict[Path, Callable[[], str]] = {
     DOCS / "cluster.svg": cluster,
     DOCS / "explanation" / "member-states.svg": member_states,
     DOCS / "explanation" / "phi.svg": phi_curve,
+    DOCS / "explanation" / "shard-rows.svg": shard_rows,
 }
 TABLES: dict[str, Callable[[], str]] = {"who-goes-on": who_goes_on, "bad-links": bad_links, "patience": patience}
 

@@ -52,3 +52,10 @@ def test_the_picture_changes_with_the_table_of_moves(monkeypatch: pytest.MonkeyP
     before = pictures.member_states()
     monkeypatch.setitem(MOVES, MemberStatus.up, frozenset({MemberStatus.down}))
     assert pictures.member_states() != before
+
+
+def test_a_row_is_opened_only_from_free_and_freed_only_by_its_owner_or_its_end() -> None:
+    moves = pictures.row_moves()
+    assert [begin for begin, end in moves if end == "opening"] == ["free"]
+    freeing = {begin: causes for (begin, end), causes in moves.items() if end == "free"}
+    assert freeing == dict.fromkeys(("opening", "owned", "moving"), ["Yielded", "owner gone"])
