@@ -179,6 +179,7 @@ def bench(session: nox.Session) -> None:
         session.run("python", "tests/benchmarks/bench_baseline.py")
         session.run("python", "tests/benchmarks/bench_cluster.py")
         session.run("python", "tests/benchmarks/bench_failover.py")
+        session.run("python", "tests/benchmarks/bench_moving.py")
 
 
 @nox.session(python=PYTHONS[-1])
