@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -106,7 +106,7 @@ async def ask(system: ClusteredActorSystem, asker: int, seen: Seen, stop: trio.E
 
 
 @asynccontextmanager
-async def node(node_id: str, seen: Seen, *seeds: ClusteredActorSystem) -> AsyncIterator[ClusteredActorSystem]:
+async def node(node_id: str, seen: Seen, *seeds: ClusteredActorSystem) -> AsyncGenerator[ClusteredActorSystem]:
     """Host the entities on one more node."""
     addresses = [(seed.self_node.host, seed.self_node.port) for seed in seeds]
     system = ClusteredActorSystem(name="moving", host="127.0.0.1", port=0, node_id=node_id, seed_nodes=addresses)
@@ -122,7 +122,7 @@ class Run:
 
     joined: float
     moved: float
-    """Seconds from the first move that ended to the last."""
+    """Seconds from the begin of the first move to the end of the last."""
     total: float
     """Seconds from the node's start until all shards are moved."""
     seen: Seen
@@ -138,8 +138,7 @@ async def one_run() -> Run:
         first.events(ShardMoved) as moves,
         trio.open_nursery() as nursery,
     ):
-        while sum(row.state == "owned" for row in (await first.shards(KEY)).rows) < NUM_SHARDS:  # noqa: ASYNC110
-            await trio.sleep(PAUSE)
+        await wait_rows(first, lambda owned: owned == NUM_SHARDS)
         nursery.start_soon(tell, first, sent, stop)
         for asker in range(IN_FLIGHT):
             nursery.start_soon(ask, first, asker, seen, stop)
@@ -147,7 +146,7 @@ async def one_run() -> Run:
         began = time.perf_counter()
         async with node("c", seen, first):
             joined = time.perf_counter()
-            await first_moving(first)
+            await wait_rows(first, lambda owned: owned < NUM_SHARDS)
             begun = time.perf_counter()
             for _ in range(MOVED):
                 await anext(moves)
@@ -159,9 +158,12 @@ async def one_run() -> Run:
     return Run(joined - began, moved - begun, moved - began, seen, lost)
 
 
-async def first_moving(system: ClusteredActorSystem) -> None:
-    """Return as soon as a shard moves."""
-    while all(row.state == "owned" for row in (await system.shards(KEY)).rows):  # noqa: ASYNC110
+async def wait_rows(system: ClusteredActorSystem, is_so: Callable[[int], bool]) -> None:
+    """Return as soon as the number of owned shards is so."""
+    while True:
+        rows = (await system.shards(KEY)).rows
+        if is_so(sum(row.state == "owned" for row in rows)):
+            return
         await trio.sleep(PAUSE / 10)
 
 
