@@ -167,8 +167,12 @@ class PlacementRules:
             drained = frozenset[UniqueAddress]().union(*(node.drained for node in serving))
             takes = [node.run for node in hosts if node.run not in drained] or [node.run for node in hosts]
             loads = dict.fromkeys(takes, 0)
+            for node in serving:
+                table = node.machine.region.tables.get(key)
+                if table is not None and not table.named <= node.machine.view.members.keys():
+                    self._broken("no row names a run that is gone", f"{key} at {node.run}: {table.rows}")
             for shard in range(num_shards):
-                at = [node for node in serving if (key, shard) in node.machine.region.held]
+                at = [node for node in serving if self._has_open(node, (key, shard))]
                 if hosts and len(at) != 1:
                     self._broken("every shard is open", f"{key} {shard} is at {[str(node.run) for node in at]}")
                 if any(node.run in drained for node in at) and not drained.issuperset(takes):
@@ -176,6 +180,11 @@ class PlacementRules:
                 loads.update({node.run: loads[node.run] + 1 for node in at if node.run in loads})
             if loads and max(loads.values()) - min(loads.values()) > max(1, max(loads.values()) // 10):
                 self._broken("the load is even", f"{key}: {sorted(loads.values())}")
+
+    @staticmethod
+    def _has_open(node: PlacementNode, slot: Slot) -> bool:
+        held = node.machine.region.held.get(slot)
+        return held is not None and held.move is None
 
     def _opens(self, node: PlacementNode, effect: OpenShard) -> None:
         slot, view = (effect.key, effect.shard), node.machine.view

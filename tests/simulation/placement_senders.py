@@ -80,6 +80,11 @@ class SendersNode(Protocol):
         ...
 
     @property
+    def cluster_id(self) -> int:
+        """Number of its cluster."""
+        ...
+
+    @property
     def rate(self) -> float:
         """Seconds of its clock for each second of time."""
         ...
@@ -127,6 +132,7 @@ class Activation:
     entity: str
     number: int
     epoch: int
+    cluster_id: int
     state: list[Told] = field(default_factory=list)
     """All that was acknowledged before, and by it."""
     mailbox: deque[EntityMessage] = field(default_factory=deque)
@@ -171,8 +177,8 @@ class Senders:
     """Runs in reach of each node, as it was told."""
     _owners: dict[str, dict[int, UniqueAddress]] = field(default_factory=dict)
     """Owner of each shard that has one, by the table of each node."""
-    _epochs: dict[str, int] = field(default_factory=dict)
-    """Newest epoch under which an entity was started."""
+    _epochs: dict[tuple[int, str], int] = field(default_factory=dict)
+    """Newest epoch of each entity, by cluster: where all members of one have ended, the next one begins anew."""
     _latest: dict[str, Activation] = field(default_factory=dict)
     _asleep: dict[str, deque[Callable[[], None]]] = field(default_factory=dict)
     """What waits for a node that stands still."""
@@ -417,10 +423,11 @@ class Senders:
             there = self.world.nodes[last.node]
             if there.alive and not there.paused and there.serves:
                 raise InvariantBroken("activations never overlap", f"{entity} at {last.node} and {name}")
-        if effect.epoch < self._epochs.get(entity, 0):
+        place = self.world.nodes[name].cluster_id, entity
+        if effect.epoch < self._epochs.get(place, 0):
             raise InvariantBroken("epochs of an entity never shrink", f"{entity} at {name}: {effect.epoch:#x}")
-        self._epochs[entity] = effect.epoch
-        activation = Activation(name, entity, effect.activation, effect.epoch)
+        self._epochs[place] = effect.epoch
+        activation = Activation(name, entity, effect.activation, effect.epoch, place[0])
         self._latest[entity] = self.node(name).running[effect.activation] = activation
         self.world.later(self.starts_for(), partial(self._later, name, partial(self._started, activation)))
 
@@ -454,7 +461,7 @@ class Senders:
             self._work(activation)
 
     def _handle(self, activation: Activation, told: Told) -> None:
-        if activation.epoch < self._epochs[activation.entity]:
+        if activation.epoch < self._epochs[activation.cluster_id, activation.entity]:
             raise InvariantBroken("nothing is acknowledged by a stale owner", f"{told} at {activation.node}")
         if told.number <= (last := self.handled.get((told.sender, told.entity), 0)):
             text = f"{told} after {last}, at {activation.node}"

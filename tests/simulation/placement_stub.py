@@ -278,6 +278,8 @@ class PlacementFate:
             members = self.truth.members
             for name in self._alive() if sends else ():
                 has_actors = members[name][0] is not EXITING
+                if self.is_calm and members[name][0] is JOINING:
+                    continue  # an owner may not know it yet, and wait for no marker of it: what it sends can be refused
                 if self.rng.random() < 0.5 and has_actors and not self.world.nodes[name].paused:
                     self.world.senders.send(name, self.rng.randrange(self.world.num_shards))
             self.world.pass_time(TICK)
