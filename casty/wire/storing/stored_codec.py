@@ -95,7 +95,10 @@ class StoredCodec:
         entry = self._events.get(cls)
         if entry is None:
             entry = self._events[cls] = self._entry(cls)
-        return _made(entry, raw)
+        try:
+            return _made(entry, raw)
+        except DecodeError as error:
+            raise DecodeError(f"{error}; {_advice(record, facts.version)}") from None
 
     def encode_state(self, type_form: object, state: object) -> Record:
         """Return the record of a state of this type. Raises EncodeError."""
@@ -194,6 +197,16 @@ def _made(entry: TypeEntry, raw: Any) -> object:
         raise
     except Exception as error:  # the checks of the user's own class may raise anything
         raise entry.decode_fault(error) from None
+
+
+def _advice(record: Record, version: int) -> str:
+    """Say what to do where the fields of a record do not fit the version of its class."""
+    if record.version < version:
+        return f"it was stored as version {record.version}: let the upcasts from there return the fields of {version}"
+    return (
+        f"it was stored as version {version}: if the class has changed since, give it version={version + 1} and write "
+        f'@casty.upcast("{record.name}", {version})'
+    )
 
 
 def _upcast(name: str, version: int, raw: Any) -> Any:
