@@ -29,7 +29,8 @@ M = TypeVar("M")
 
 NO_JOURNAL: Final = (
     "give the system one, such as ActorSystem(config=SystemConfig(journal=MemoryJournal())) in a test, or one "
-    "that stores on a disk"
+    "that stores on a disk; in a cluster each node that hosts the kind, ClusteredActorSystem(..., journal=...), the "
+    "same store on all"
 )
 NO_ID: Final = (
     "{} of a lone actor needs a persistence id, such as 'till-1': the store keeps its state under it for ever"

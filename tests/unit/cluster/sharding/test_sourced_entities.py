@@ -170,6 +170,7 @@ async def test_entities_without_a_journal_say_what_to_do(autojump_clock, nodes, 
     with pytest.raises((AskFailed, AskTimeoutError)):
         await add(a, "cart-1", timeout=2.0)
     assert "Behaviors.event_sourced has no journal: give the system one" in caplog.text
+    assert "in a cluster each node that hosts the kind, ClusteredActorSystem(..., journal=...)" in caplog.text
 
 
 async def test_a_journal_that_is_down_refuses_commands_until_it_is_back(autojump_clock, nodes):
