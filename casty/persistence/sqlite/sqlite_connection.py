@@ -5,6 +5,7 @@ Owns the settings of a connection. It must not know the tables beyond their maki
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -70,8 +71,19 @@ def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
             raise
         if code_of(error) in (NOTADB, CORRUPT):
             raise ConfigError(f"{path} is no SqliteJournal: {error}; name another file, or restore a backup") from error
-        raise JournalUnavailable(f"the journal in {path} cannot be opened or made: {error}") from error
+        raise JournalUnavailable(f"the journal in {path} cannot be opened or made: {error}{_advice(path)}") from error
     return connection
+
+
+def _advice(path: Path) -> str:
+    """Say what is to do about a path that SQLite cannot open, where that can be seen."""
+    if path.is_dir():
+        return "; it is a folder: name a file in it"
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}: make it first"
+    if not os.access(path.parent, os.W_OK):
+        return f"; this process may not write in {path.parent}: allow it, or name another folder"
+    return ""
 
 
 def _begin_log(connection: sqlite3.Connection, path: Path) -> None:
