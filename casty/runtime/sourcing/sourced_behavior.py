@@ -119,14 +119,15 @@ class SourcedBehavior(Composed[M]):
     def model(self, codec: StoredCodec, *, is_checked: bool) -> SourcedModel:
         """Return the functions with the codec, for the machine. Raises ConfigError where a state cannot be stored."""
         functions, state_type = self.functions, self.functions.state_type(self.empty)
-        snapshots = self.snapshots
+        snapshots, is_state = self.snapshots, False
         try:
             for one in functions.event_types():
                 codec.register(one)
+            is_state = True
             if snapshots is not None or functions.apply is None:
                 codec.register(state_type)
         except UnsupportedTypeError as error:
-            advice = "" if snapshots is None else "; a state need not be stored with snapshots=None"
+            advice = "" if snapshots is None or not is_state else "; a state need not be stored with snapshots=None"
             raise ConfigError(f"{self.maker}: {error}{advice}") from None
         is_value = functions.apply is None
         return SourcedModel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Generic, Never, TypeVar, cast
 
 import msgpack
@@ -11,6 +12,7 @@ from casty import ActorContext, Behavior, Effect, WireType
 from casty.journal import Record
 from casty.protocol.event_sourcing.effect import EffectRefusal, EffectReply, EffectTell
 from casty.protocol.event_sourcing.machine import AppendEvents, CommandRefused, SourcedMachine, SourcedStep, StoreValue
+from casty.protocol.event_sourcing.purity import unchanged
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.sourcing.sourced_behavior import SourcedBehavior
 from casty.testing.kit.kit_context import KitContext, TestInbox, World
@@ -134,7 +136,9 @@ class EventSourcedTestKit(Generic[M]):
             effect = run_now(_awaited(functions.decide_async(self._context, before, command)))
         else:
             assert functions.decide is not None
-            effect = functions.decide(before, command)
+            call = partial(functions.decide, before, command)
+            plain = self._model.plain
+            effect = call() if plain is None else unchanged("decide", plain, before, call)
         steps = [*self._machine.take(command, effect)]
         match self._machine.flush():
             case AppendEvents(_, records):

@@ -9,7 +9,7 @@ import trio
 from helpers.carts import Add, Added, Cart, CartCommand, CartEvent, CheckedOut, CheckOut, Get, apply, decide
 
 from casty import ActorContext, Behaviors, Effect, Restart, event, nothing, persist, refuse, store
-from casty.errors import DecodeError, JournalDamaged
+from casty.errors import ConfigError, DecodeError, JournalDamaged
 from casty.testing import EventSourcedTestKit, TestInbox, WouldWait
 
 
@@ -104,3 +104,25 @@ def test_faults_of_the_functions_are_raised() -> None:
 def test_other_behaviours_have_another_kit() -> None:
     with pytest.raises(TypeError, match="BehaviorTestKit takes others"):
         EventSourcedTestKit(Behaviors.ignore())
+
+
+def test_a_decide_that_changes_the_state_in_place_is_told() -> None:
+    def hasty(items: dict[str, int], command: Add) -> Effect[Added]:
+        items[command.sku] = command.count
+        return persist(Added(command.sku, command.count))
+
+    def put(items: dict[str, int], event: Added) -> dict[str, int]:
+        return {**items, event.sku: event.count}
+
+    kit = EventSourcedTestKit(Behaviors.event_sourced("x", empty=dict[str, int](), decide=hasty, apply=put))
+    with pytest.raises(TypeError, match="decide has changed the state in place, in .*tea"):
+        kit.when(Add("tea", 1, kit.inbox("replies").ref))
+
+
+def test_only_a_state_is_told_that_it_need_not_be_stored() -> None:
+    def grow(total: int, event: complex) -> int:
+        return total
+
+    with pytest.raises(ConfigError) as caught:
+        EventSourcedTestKit(Behaviors.event_sourced("x", empty=0, decide=lambda total, command: nothing(), apply=grow))
+    assert "snapshots=None" not in str(caught.value)
