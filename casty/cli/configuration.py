@@ -6,20 +6,15 @@ Bad input is a ConfigError with one line for each mistake: where it stands, and 
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
-import os
 import re
-import sys
 import tomllib
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, TypeGuard, TypeVar, cast, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -38,6 +33,7 @@ from casty import (
     UniqueAddress,
 )
 from casty.cli.hosting import HostedActor, MakeExtension, NodePlan
+from casty.cli.loading import attempt, imported, no_function, parts_of
 from casty.cluster.cluster import OWN_EXTENSIONS
 from casty.cluster.extension import check_extension_type, check_extensions
 from casty.config.downing import DowningStrategy, DowningStrategyName
@@ -45,10 +41,6 @@ from casty.config.validation import PORT_MAX, check_endpoint, check_node_id, che
 from casty.transport.network.tcp import is_loopback, reachable
 
 T = TypeVar("T")
-
-NOT_THE_USERS = ("<frozen", importlib.__file__, __file__)
-"""Beginnings of the files of frames between casty and the user's code, left out of a shown error."""
-
 
 NO_TABLE = "expected a table"
 KEYS_IN_PLACE = re.compile(r"\.(\w+)|\['(.*?)'\]")
@@ -126,7 +118,7 @@ def _extensions_of(table: dict[str, Any]) -> tuple[tuple[MakeExtension, ...], li
             mistakes += wrong
             if not wrong:
                 make = partial(_make_extension, cls, settings)
-                extension = _attempt(make, f"{target} failed")
+                extension = attempt(make, f"{target} failed")
                 check_extensions([*first, extension], own=OWN_EXTENSIONS)
                 first.append(extension)
                 # The first is made now, so that its mistakes are reported before anything starts.
@@ -285,17 +277,17 @@ def load_guest(target: str) -> HostedActor:
     The module is looked for in the working directory first. The function takes no arguments and returns the actor's
     behaviour; the actor gets the function's name.
     """
-    module_name, name = _parts_of(target, "a behaviour factory is MODULE:FUNCTION, such as shop.app:cashier")
+    module_name, name = parts_of(target, "a behaviour factory is MODULE:FUNCTION, such as shop.app:cashier")
     if name.startswith("_"):
         raise ConfigError(f"{name} cannot name an actor: names that begin with '_' are casty's own")
-    module = _imported(module_name)
+    module = imported(module_name)
     factory: object = getattr(module, name, None)
     if not callable(factory):
-        raise ConfigError(_no_function(module, name))
+        raise ConfigError(no_function(module, name))
     _check_factory(factory, target)
 
     def make() -> Behavior[Any]:
-        behavior: object = _attempt(factory, f"{target} failed")
+        behavior: object = attempt(factory, f"{target} failed")
         if not _is_behavior(behavior):
             raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {behavior!r}")
         return behavior
@@ -309,34 +301,12 @@ def load_extension(target: str) -> type[ClusterExtension]:
 
     The module is looked for in the working directory first.
     """
-    module_name, name = _parts_of(target, "an extension is MODULE:CLASS, such as shop.census:Census")
-    cls: object = getattr(_imported(module_name), name, None)
+    module_name, name = parts_of(target, "an extension is MODULE:CLASS, such as shop.census:Census")
+    cls: object = getattr(imported(module_name), name, None)
     if not isinstance(cls, type) or not issubclass(cls, ClusterExtension):
         raise ConfigError(f"{target} must be a subclass of casty.ClusterExtension, got {cls!r}")
     check_extension_type(cls)
     return cls
-
-
-def _parts_of(target: str, expected: str) -> tuple[str, str]:
-    module_name, _, name = target.partition(":")
-    if not all(part.isidentifier() for part in (name, *module_name.split("."))) or module_name.endswith(".py"):
-        raise ConfigError(f"{expected}, got {target!r}")
-    return module_name, name
-
-
-def _imported(module_name: str) -> ModuleType:
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return _attempt(lambda: importlib.import_module(module_name), f"{module_name} cannot be imported")
-
-
-def _no_function(module: ModuleType, name: str) -> str:
-    if hasattr(module, name):
-        return f"{module.__name__}:{name} is {getattr(module, name)!r}, and must be a function that returns a behaviour"
-    functions = [other for other, value in vars(module).items() if inspect.isfunction(value)]
-    near = difflib.get_close_matches(name, functions, n=1)
-    return f"{module.__name__} has no function {name!r}" + (f"; the nearest that exists is {near[0]!r}" if near else "")
 
 
 def _check_factory(factory: Callable[..., object], target: str) -> None:
@@ -358,15 +328,6 @@ def _check_factory(factory: Callable[..., object], target: str) -> None:
 
 def _is_behavior(value: object) -> TypeGuard[Behavior[Any]]:
     return isinstance(value, Behavior)
-
-
-def _attempt(user_code: Callable[[], T], what: str) -> T:
-    try:
-        return user_code()
-    except (Exception, SystemExit) as error:  # the user's code may raise anything; told in one line with its place
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
-        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-        raise ConfigError(f"{what}: {type(error).__name__}: {error}{place}") from None
 
 
 def _said(value: T | None, default: T) -> T:
