@@ -128,7 +128,7 @@ class SourcedMachine:
         self.persistence_id = persistence_id
         self.model = model
         self.phase = SourcedPhase.recovering
-        self.state = model.empty
+        self.state: object = model.empty
         self.seq = 0
         """Number of the last event, or revision of the value."""
         self.damage: JournalDamaged | None = None

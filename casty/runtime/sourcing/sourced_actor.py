@@ -11,12 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, assert_never, cast
 
-import trio
-
 from casty.errors import (
     AskFailure,
     CastyError,
-    DecodeError,
     Fenced,
     JournalDamaged,
     JournalUnavailable,
@@ -40,13 +37,12 @@ from casty.runtime.messaging.ask import refuse, refuse_asks
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.mailbox import NOTHING
 from casty.runtime.messaging.ref import tell_or_drop
+from casty.runtime.sourcing.recovery import Recovery
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.kernel import Kernel
 
 M = TypeVar("M")
 
-PAGE_EVENTS: Final = 256
-"""Events applied in a row before others have their turn."""
 CLAIMS_TRIED_MAX: Final = 3
 """Claims of this system itself, one after the other, for one write."""
 
@@ -212,10 +208,13 @@ class SourcedActor:
         try:
             async with self._place.journal.recoveries:
                 await self._place.scope.claim.current()
+                journal = self._place.journal
+                recovery = Recovery(machine, journal.codec, self._place.state_type, ctx.log)
                 if machine.model.apply is None:
-                    await self._load_value()
+                    assert journal.states is not None
+                    await recovery.load_value(journal.states)
                 else:
-                    await self._load_events(ctx)
+                    await recovery.load_all(journal.journal, journal.snapshots)
         except (JournalUnavailable, JournalUncertain) as error:
             self._unreadable = error
             ctx.log.warning("%s cannot be recovered yet: %s", machine.persistence_id, error)
@@ -227,66 +226,6 @@ class SourcedActor:
             ctx.log.error("%s refuses everything: %s", machine.persistence_id, damage, exc_info=damage)
         else:
             machine.recovered()
-
-    async def _load_value(self) -> None:
-        machine, journal = self._machine, self._place.journal
-        assert journal.states is not None
-        found = await journal.states.load_state(machine.persistence_id)
-        if found is None:
-            return
-        revision, record = found
-        try:
-            machine.restore(revision, journal.codec.decode_state(self._place.state_type, record))
-        except DecodeError as error:
-            raise self._damaged("the state", revision, error) from error
-
-    async def _load_events(self, ctx: ActorContext[Any]) -> None:
-        machine, journal = self._machine, self._place.journal
-        skipped = 0 if journal.snapshots is None else await self._load_snapshot(ctx, journal.snapshots)
-        events = journal.journal.read(machine.persistence_id, machine.seq)
-        try:
-            async for stored in events:
-                try:
-                    event = journal.codec.decode(stored.record)
-                except DecodeError as error:
-                    raise self._damaged("event", stored.seq, error) from error
-                machine.replay(stored.seq, event)
-                if not machine.seq % PAGE_EVENTS:
-                    await trio.lowlevel.checkpoint()
-        finally:
-            close: Any = getattr(events, "aclose", None)
-            if close is not None:
-                with trio.CancelScope(shield=True):
-                    await close()
-        if machine.seq < skipped:
-            raise JournalDamaged(
-                f"no snapshot of {machine.persistence_id!r} can be read, and the events up to {skipped} are forgotten",
-                machine.persistence_id,
-                skipped,
-            )
-
-    async def _load_snapshot(self, ctx: ActorContext[Any], snapshots: SnapshotStore) -> int:
-        """Begin with the newest readable snapshot; return the number of the newest one passed over."""
-        machine, skipped = self._machine, 0
-        try:
-            found = await snapshots.load(machine.persistence_id)
-        except JournalDamaged as damage:  # its number matters: the events up to there may be forgotten
-            ctx.log.warning("no snapshot of %s can be read: %s", machine.persistence_id, damage)
-            return damage.seq
-        for stored in found:
-            try:
-                state = self._place.journal.codec.decode_state(self._place.state_type, stored.record)
-            except DecodeError as error:
-                skipped = skipped or stored.seq
-                ctx.log.warning("snapshot %d of %s is passed over: %s", stored.seq, machine.persistence_id, error)
-                continue
-            machine.restore(stored.seq, state)
-            break
-        return skipped
-
-    def _damaged(self, what: str, seq: int, error: DecodeError) -> JournalDamaged:
-        persistence_id = self._machine.persistence_id
-        return JournalDamaged(f"{what} {seq} of {persistence_id!r} cannot be read: {error}", persistence_id, seq)
 
     # Snapshots
 

@@ -106,7 +106,7 @@ class SourcedBehavior(Composed[M]):
             raise ConfigError(f"{self.maker} has no journal: {NO_JOURNAL}")
         if self.persistence_id is None:
             raise ValueError(NO_ID.format(self.maker))
-        self._check_types()
+        self.check_types()
 
     def compose(self) -> Behavior[Any]:
         """Make the behaviour: it recovers where it is spawned. For the library.
@@ -139,7 +139,8 @@ class SourcedBehavior(Composed[M]):
             partial(codec.plain, state_type) if is_checked and (is_value or snapshots is not None) else None,
         )
 
-    def _check_types(self) -> None:
+    def check_types(self) -> None:
+        """Raise ConfigError where an event or state cannot be stored, or a chain of upcasts has a gap."""
         for one in self.functions.event_types():
             form = parse(one)
             if form.kind is not Kind.record or event_facts(form.origin) is None:
@@ -161,7 +162,7 @@ class SourcedBehavior(Composed[M]):
         kernel = kernel_of(ctx.system)
         if kernel.journal is None:
             raise ConfigError(f"{self.maker} has no journal: {NO_JOURNAL}")
-        self._check_types()
+        self.check_types()
         journal, place = kernel.journal, ctx.entity_scope if isinstance(ctx, EntityScoped) else None
         if self.functions.apply is None and journal.states is None:
             raise ConfigError(f"{self.maker} needs a journal that stores states, got {journal.journal!r}")

@@ -1,0 +1,139 @@
+"""Reading of one entity's history into its machine: snapshot, upcasts, events, `apply`.
+
+Owns the only way from stored rows to a state: an actor starts by it, and tools look at earlier states by it. It does
+not know claims, commands or tasks, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+import trio
+
+from casty.errors import DecodeError, JournalDamaged
+from casty.journal import Record, Stored, StoredSnapshot
+from casty.protocol.event_sourcing.machine import SourcedMachine
+from casty.wire.storing.stored_codec import StoredCodec
+
+PAGE_EVENTS: Final = 256
+"""Events applied in a row before others have their turn."""
+
+Look: TypeAlias = Callable[[Stored, object, object], None]
+"""Function of a stored event, the event in it, and the state after it."""
+
+
+class EventSource(Protocol):
+    """Events of a journal, for readers."""
+
+    def read(self, persistence_id: str, after: int = 0) -> AsyncIterator[Stored]:
+        """Read the events of an id in order."""
+        ...
+
+
+class SnapshotSource(Protocol):
+    """Snapshots of a store, for readers."""
+
+    async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
+        """Read the snapshots of an id, the newest first."""
+        ...
+
+
+class StateSource(Protocol):
+    """Last values of a store, for readers."""
+
+    async def load_state(self, persistence_id: str) -> tuple[int, Record] | None:
+        """Read a value and its revision."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Way of one entity from its rows to its state."""
+
+    machine: SourcedMachine
+    """Recovering."""
+    codec: StoredCodec
+    state_type: object
+    """Type of its states, for the codec."""
+    log: logging.Logger | logging.LoggerAdapter[Any]
+    """Taker of the warnings about snapshots."""
+
+    async def load_value(self, states: StateSource) -> None:
+        """Read the last value. Raises JournalDamaged where it cannot be read."""
+        machine = self.machine
+        found = await states.load_state(machine.persistence_id)
+        if found is None:
+            return
+        revision, record = found
+        try:
+            machine.restore(revision, self.codec.decode_state(self.state_type, record))
+        except DecodeError as error:
+            raise self._damaged("the state", revision, error) from error
+
+    async def load_all(self, events: EventSource, snapshots: SnapshotSource | None) -> None:
+        """Read the newest readable snapshot, and the events behind it. Raises JournalDamaged."""
+        skipped = 0 if snapshots is None else await self._load_snapshot(snapshots)
+        await self.load_events(events)
+        if self.machine.seq < skipped:
+            raise JournalDamaged(
+                f"no snapshot of {self.machine.persistence_id!r} can be read, and the events up to {skipped} are "
+                "forgotten",
+                self.machine.persistence_id,
+                skipped,
+            )
+
+    async def load_events(self, events: EventSource, upto: int | None = None, look: Look | None = None) -> None:
+        """Apply the events behind the state of the machine, up to a number or the last one. Raises JournalDamaged."""
+        machine = self.machine
+        if upto is not None and machine.seq >= upto:
+            return
+        rows = events.read(machine.persistence_id, machine.seq)
+        try:
+            async for stored in rows:
+                try:
+                    event = self.codec.decode(stored.record)
+                except DecodeError as error:
+                    raise self._damaged("event", stored.seq, error) from error
+                machine.replay(stored.seq, event)
+                if look is not None:
+                    look(stored, event, machine.state)
+                if stored.seq == upto:
+                    break
+                if not machine.seq % PAGE_EVENTS:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            close: Any = getattr(rows, "aclose", None)
+            if close is not None:
+                with trio.CancelScope(shield=True):
+                    await close()
+
+    def begin_with(self, found: Sequence[StoredSnapshot]) -> int:
+        """Begin with the first readable of some snapshots; return the number of the first one passed over, or 0."""
+        machine, skipped = self.machine, 0
+        for stored in found:
+            try:
+                state = self.codec.decode_state(self.state_type, stored.record)
+            except DecodeError as error:
+                skipped = skipped or stored.seq
+                self.log.warning("snapshot %d of %s is passed over: %s", stored.seq, machine.persistence_id, error)
+                continue
+            machine.restore(stored.seq, state)
+            break
+        return skipped
+
+    async def _load_snapshot(self, snapshots: SnapshotSource) -> int:
+        """Begin with the newest readable snapshot; return the number of the newest one passed over."""
+        persistence_id = self.machine.persistence_id
+        try:
+            found = await snapshots.load(persistence_id)
+        except JournalDamaged as damage:  # its number matters: the events up to there may be forgotten
+            self.log.warning("no snapshot of %s can be read: %s", persistence_id, damage)
+            return damage.seq
+        return self.begin_with(found)
+
+    def _damaged(self, what: str, seq: int, error: DecodeError) -> JournalDamaged:
+        persistence_id = self.machine.persistence_id
+        return JournalDamaged(f"{what} {seq} of {persistence_id!r} cannot be read: {error}", persistence_id, seq)
