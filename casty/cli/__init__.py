@@ -1,4 +1,4 @@
-"""The command line: ``casty demo``, ``casty demo-cart``, ``casty node``, ``casty status`` and ``casty shards``.
+"""The command line: ``casty demo``, ``demo-cart``, ``node``, ``status``, ``shards`` and ``journal``.
 
 It needs the extra ``cli``. The processes of nodes import this package too, and do without.
 """

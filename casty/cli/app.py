@@ -21,6 +21,7 @@ from casty.cli.demo_cart.cart_progress import LiveCartDisplay, PlainCartDisplay
 from casty.cli.demo_cart.demo_cart import REQUESTS, CartDemo, run_demo_cart
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain, run_node
+from casty.cli.journal.commands import journal
 from casty.cli.shards import ShardsQuestion
 from casty.cli.status import STATUS
 from casty.version import VERSION
@@ -31,6 +32,7 @@ app = typer.Typer(
     name="casty", help="Typed, clustered actors on Trio.", no_args_is_help=True, pretty_exceptions_enable=False,
     add_completion=False,
 )  # fmt: skip
+app.add_typer(journal)
 
 
 def run() -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from casty.journal import Claim, Record, Stored, StoredSnapshot
 from casty.persistence.checked_journal import CheckedJournal
+from casty.persistence.journal_view import IdEntry
 from casty.persistence.paging import PAGE_ROWS, Fetch
 
 T = TypeVar("T")
@@ -68,6 +69,10 @@ class StoreTables(Protocol):
 
     def ids(self, scope_prefix: str, after: str, limit: int) -> Sequence[str]:
         """Return ids with anything stored behind an id, in order."""
+        ...
+
+    def entries(self, prefix: str, after: str, limit: int) -> Sequence[IdEntry]:
+        """Return the rows of ids with anything stored that begin with a text, behind an id, in order."""
         ...
 
     def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
@@ -184,6 +189,9 @@ class TableCalls:
 
     async def ids_after(self, scope_prefix: str, after: str) -> Sequence[str]:
         return await self.look(lambda tables: tables.ids(scope_prefix, after, PAGE_ROWS))
+
+    async def entries(self, prefix: str, after: str) -> Sequence[IdEntry]:
+        return await self.look(lambda tables: tables.entries(prefix, after, PAGE_ROWS))
 
     async def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
         await self.change(lambda tables: tables.save(claim, persistence_id, seq, record), _size_of(record))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from casty.errors import Fenced, JournalDamaged, SequenceConflict
 from casty.journal import Claim, Record, Stored, StoredSnapshot, slice_of
+from casty.persistence.journal_view import IdEntry
 from casty.persistence.refusals import void_claim, wrong_deletion, wrong_event, wrong_revision, wrong_scope
 
 
@@ -122,6 +123,13 @@ class MemoryTables:
         )
         return heapq.nsmallest(limit, found)
 
+    def entries(self, prefix: str, after: str, limit: int) -> Sequence[IdEntry]:
+        """Return the rows of ids with anything stored that begin with a text, behind an id, in order."""
+        found = (
+            name for name, kept in self.kept.items() if name > after and name.startswith(prefix) and not kept.is_empty()
+        )
+        return [_entry(name, self.kept[name]) for name in heapq.nsmallest(limit, found)]
+
     def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
         """Keep a snapshot."""
         kept = self._of(claim, persistence_id)
@@ -182,3 +190,9 @@ class MemoryTables:
         if kept is not None and kept.scope != claim.scope:
             raise SequenceConflict(wrong_scope(persistence_id, kept.scope, claim.scope))
         return kept or Kept(claim.scope)
+
+
+def _entry(name: str, kept: Kept) -> IdEntry:
+    written_at = kept.events[kept.last].written_at if kept.events else None
+    revision = kept.value[0] if kept.value else 0
+    return IdEntry(name, kept.scope, len(kept.events), kept.last, written_at, len(kept.snapshots), revision)

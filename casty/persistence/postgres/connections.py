@@ -57,6 +57,8 @@ SET enable_mergejoin = off;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """
 
+READ_ONLY: Final = "SET default_transaction_read_only = on"
+
 HISTORY: Final = """
 SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8), current_setting('fsync')
 FROM pg_control_system()
@@ -82,10 +84,11 @@ class JournalConnection(TrioConnection[TupleRow]):
 
 
 class Connector:
-    """Maker of connections to one database."""
+    """Maker of connections to one database; for reading, also to a standby, where the server refuses each change."""
 
-    def __init__(self, dsn: str, schema: str) -> None:
-        self.conninfo = complete_dsn(dsn)
+    def __init__(self, dsn: str, schema: str, *, is_reader: bool = False) -> None:
+        self.conninfo = complete_dsn(dsn, {**DEFAULTS, "target_session_attrs": "any"} if is_reader else DEFAULTS)
+        self.is_reader = is_reader
         self.place = describe_place(self.conninfo)
         """The database in words, without a password."""
         self.schema = schema
@@ -132,6 +135,9 @@ class Connector:
         await connection.execute(SESSION.encode())
         path = sql.Identifier(self.schema).as_string()
         await connection.execute("SELECT set_config('search_path', %s, false)", (path,))
+        if self.is_reader:  # a standby has no history of its own
+            await connection.execute(READ_ONLY)
+            return
         cursor = await connection.execute(HISTORY)
         history, fsync = cast(tuple[str, str], await cursor.fetchone())
         if self._history and history != self._history:
@@ -197,11 +203,11 @@ def _status(connection: JournalConnection) -> TransactionStatus:
     return TransactionStatus(connection.pgconn.transaction_status)
 
 
-def complete_dsn(dsn: str) -> str:
+def complete_dsn(dsn: str, defaults: Mapping[str, str] = DEFAULTS) -> str:
     """Return a connection string with the defaults of a journal. ConfigError where it cannot be read."""
     try:
         given = conninfo_to_dict(dsn)
-        return make_conninfo("", **cast(dict[str, Any], {**DEFAULTS, **given}))
+        return make_conninfo("", **cast(dict[str, Any], {**defaults, **given}))
     except psycopg.ProgrammingError as error:
         raise ConfigError(
             f"the connection string of PostgreSQL cannot be read: {str(error).strip()}. Expected a form like "

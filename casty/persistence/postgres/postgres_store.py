@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 
 from casty.errors import JournalDamaged, JournalUnavailable
 from casty.journal import SLICES, Claim, Record, Stored, StoredSnapshot
+from casty.persistence.journal_view import IdEntry, end_of_prefix
 from casty.persistence.paging import PAGE_ROWS, Fetch
 from casty.persistence.postgres.connections import ConnectionPool
 from casty.persistence.postgres.frozen_holders import FrozenHolders
@@ -62,6 +63,21 @@ IDS: Final = f"""
 SELECT i.persistence_id FROM ids i
 WHERE i.persistence_id > $1 AND starts_with(i.scope, $2) AND (
     EXISTS (SELECT FROM events e WHERE e.persistence_id = i.persistence_id)
+    OR EXISTS (SELECT FROM snapshots n WHERE n.persistence_id = i.persistence_id)
+    OR EXISTS (SELECT FROM states v WHERE v.persistence_id = i.persistence_id))
+ORDER BY i.persistence_id LIMIT {PAGE_ROWS}
+"""
+
+
+ENTRIES: Final = f"""
+SELECT i.persistence_id, i.scope, greatest(m.last, i.forgotten) - i.forgotten, greatest(m.last, i.forgotten),
+    (SELECT e.written_at FROM events e WHERE e.persistence_id = i.persistence_id AND e.seq = m.last),
+    (SELECT count(*) FROM snapshots n WHERE n.persistence_id = i.persistence_id),
+    coalesce((SELECT v.revision FROM states v WHERE v.persistence_id = i.persistence_id), 0)
+FROM ids i
+LEFT JOIN LATERAL (SELECT max(e.seq) AS last FROM events e WHERE e.persistence_id = i.persistence_id) m ON true
+WHERE i.persistence_id > $1 AND i.persistence_id >= $2 AND ($3::text IS NULL OR i.persistence_id < $3) AND (
+    m.last IS NOT NULL
     OR EXISTS (SELECT FROM snapshots n WHERE n.persistence_id = i.persistence_id)
     OR EXISTS (SELECT FROM states v WHERE v.persistence_id = i.persistence_id))
 ORDER BY i.persistence_id LIMIT {PAGE_ROWS}
@@ -165,6 +181,10 @@ class PostgresStore:
 
     async def ids_after(self, scope_prefix: str, after: str) -> Sequence[str]:
         return [row[0] for row in await self._select(IDS, after, scope_prefix)]
+
+    async def entries(self, prefix: str, after: str) -> Sequence[IdEntry]:
+        rows = await self._select(ENTRIES, after, prefix, end_of_prefix(prefix))
+        return [IdEntry(*row) for row in rows]
 
     async def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
         await self._write("snapshots", claim, persistence_id, seq - 1, [record], may_bind=True)

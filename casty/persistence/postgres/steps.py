@@ -278,6 +278,18 @@ async def make_tables(connection: TrioConnection[Any], schema: str, steps: Seque
             await connection.execute("UPDATE journal SET version = %s", (len(steps),))
 
 
+async def check_made_tables(connection: TrioConnection[Any], schema: str, steps: Sequence[str] = STEPS) -> None:
+    """Raise ConfigError unless a journal of this version is there; nothing is made."""
+    version = await _version(connection, schema, steps)
+    if version == 0:
+        raise ConfigError(f"there is no journal in schema {schema!r} of this database: name its schema and database")
+    if version < len(steps):
+        raise ConfigError(
+            f"the tables in schema {schema!r} are of version {version}, and this casty reads version {len(steps)}: "
+            "open the journal once with a system of this casty, which brings them there"
+        )
+
+
 async def _version(connection: TrioConnection[Any], schema: str, steps: Sequence[str]) -> int:
     """Return how many steps were made. ConfigError where nothing can be."""
     # read from the catalogue: to_regclass() would answer from a cache that the wait for the lock has made stale

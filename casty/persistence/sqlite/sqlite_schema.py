@@ -64,6 +64,18 @@ def migrate(connection: sqlite3.Connection, path: object) -> None:
     connection.execute("COMMIT")
 
 
+def check_tables(connection: sqlite3.Connection, path: object) -> None:
+    """Raise ConfigError unless the file has the tables of this version; nothing is made."""
+    version = _version_of(connection, path)
+    if version == 0:
+        raise ConfigError(f"{path} has no tables of a SqliteJournal: name the file of a journal")
+    if version < len(MIGRATIONS):
+        raise ConfigError(
+            f"{path} has tables of version {version}, and this casty reads version {len(MIGRATIONS)}: open it once "
+            "with a system of this casty, which brings it there"
+        )
+
+
 def _version_of(connection: sqlite3.Connection, path: object) -> int:
     (found,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()

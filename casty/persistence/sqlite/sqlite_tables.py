@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from casty.errors import Fenced, JournalDamaged, SequenceConflict
 from casty.journal import SLICES, Claim, Record, Stored, StoredSnapshot, slice_of
+from casty.persistence.journal_view import IdEntry, end_of_prefix
 from casty.persistence.refusals import void_claim, wrong_deletion, wrong_event, wrong_revision, wrong_scope
 from casty.persistence.sqlite.sqlite_connection import CORRUPT, code_of
 
@@ -46,6 +47,14 @@ READ_IDS: Final = (
     "SELECT persistence_id FROM ids WHERE persistence_id > ? AND scope >= ? AND substr(scope, 1, ?) = ? AND "
     "(last > forgotten OR EXISTS (SELECT 1 FROM snapshots WHERE snapshots.entity = ids.entity) OR EXISTS "
     "(SELECT 1 FROM states WHERE states.entity = ids.entity)) ORDER BY persistence_id LIMIT ?"
+)
+READ_ENTRIES: Final = (
+    "SELECT persistence_id, scope, last - forgotten, last, (SELECT written_at FROM events WHERE events.entity = "
+    "ids.entity ORDER BY seq DESC LIMIT 1), (SELECT count(*) FROM snapshots WHERE snapshots.entity = ids.entity), "
+    "coalesce((SELECT revision FROM states WHERE states.entity = ids.entity), 0) FROM ids "
+    "WHERE persistence_id > ?1 AND persistence_id >= ?2 AND (?3 IS NULL OR persistence_id < ?3) AND "
+    "(last > forgotten OR EXISTS (SELECT 1 FROM snapshots WHERE snapshots.entity = ids.entity) OR EXISTS "
+    "(SELECT 1 FROM states WHERE states.entity = ids.entity)) ORDER BY persistence_id LIMIT ?4"
 )
 SEQ_MAX: Final = 2**63 - 1
 
@@ -222,6 +231,10 @@ class SqliteTables:
         """Return ids with anything stored behind an id, in order."""
         rows = self._rows_of(READ_IDS, after, scope_prefix, len(scope_prefix), scope_prefix, limit)
         return [str(name) for (name,) in rows]
+
+    def entries(self, prefix: str, after: str, limit: int) -> Sequence[IdEntry]:
+        """Return the rows of ids with anything stored that begin with a text, behind an id, in order."""
+        return [IdEntry(*row) for row in self._rows_of(READ_ENTRIES, after, prefix, end_of_prefix(prefix), limit)]
 
     def save(self, claim: Claim, persistence_id: str, seq: int, record: Record) -> None:
         """Keep a snapshot."""

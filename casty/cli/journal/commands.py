@@ -1,0 +1,92 @@
+"""The commands below ``casty journal`` and their options, with typer."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from casty import ConfigError
+from casty.cli.exits import ExitCode
+from casty.cli.hosting import complain
+from casty.cli.journal.apps import load_apps, load_codec
+from casty.cli.journal.replay import ReplayOptions, replay
+from casty.cli.journal.show import ShowOptions, show
+from casty.cli.journal.stores import StoreName, run_look
+
+journal = typer.Typer(
+    name="journal", help="Look into a store of durable state, and replay what is in it.", no_args_is_help=True
+)
+
+Store = Annotated[
+    str, typer.Argument(metavar="STORE", help="File of a SqliteJournal, or postgresql://... of a PostgresJournal.")
+]
+Schema = Annotated[str, typer.Option("--schema", metavar="NAME", help="PostgreSQL's schema of the tables.")]
+AppOption = Annotated[
+    str,
+    typer.Option(
+        "--app", metavar="MODULE:NAME", help="Function of an entity's id, or of nothing, that returns its behaviour."
+    ),
+]
+WireTypes = Annotated[
+    str | None, typer.Option("--wire-types", metavar="MODULE:NAME", help="List of the types taught to your systems.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One line of JSON for each row.")]
+
+
+def _fail(text: str) -> typer.Exit:
+    complain(text)
+    return typer.Exit(ExitCode.bad_input)
+
+
+@journal.command("show")
+def show_command(
+    store: Store,
+    persistence_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Persistence id, for its events.", show_default="all ids")
+    ] = None,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Only ids that begin with it.")] = "",
+    after: Annotated[
+        str | None, typer.Option(metavar="SEQ|ID", help="Begin behind this event, or behind this id.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="ROWS", help="Most rows.", show_default="all")] = None,
+    schema: Schema = "casty",
+    as_json: Json = False,
+) -> None:
+    """Show the ids of a journal, or the events, snapshots and value of one of them. It needs none of your code.
+
+    Nothing is claimed or changed, and nodes may run meanwhile. Exit codes: 0 shown, 1 a row cannot be read, or the
+    store cannot, 2 bad input, 130 Ctrl-C.
+    """
+    if persistence_id is not None and after is not None and not after.isdecimal():
+        raise _fail(f"--after of the events of an id is the number of one, got {after!r}")
+    options = ShowOptions(persistence_id, prefix, after, limit, as_json)
+    sys.exit(run_look(StoreName(store, schema), partial(show, options)))
+
+
+@journal.command("replay")
+def replay_command(
+    store: Store,
+    persistence_id: Annotated[str, typer.Argument(metavar="ID", help="Persistence id, as `show` lists it.")],
+    app: AppOption,
+    at: Annotated[
+        int | None, typer.Option(min=0, metavar="SEQ", help="State after this event.", show_default="the last")
+    ] = None,
+    every: Annotated[bool, typer.Option("--every", help="Each event, and the changes of the state by it.")] = False,
+    wire_types: WireTypes = None,
+    schema: Schema = "casty",
+    as_json: Json = False,
+) -> None:
+    """Replay the events of an id with your code of today: the state after an event, or each event and its changes.
+
+    Upcasters, tolerant readers and `apply` are at work as at the start of an actor. Nothing is claimed or changed.
+    Exit codes: 0 replayed, 1 an event cannot be read or applied, or the store cannot be read, 2 bad input, 130 Ctrl-C.
+    """
+    try:
+        (entities,), codec = load_apps([app]), load_codec(wire_types)
+    except ConfigError as error:
+        raise _fail(str(error)) from None
+    options = ReplayOptions(persistence_id, at, every, as_json)
+    sys.exit(run_look(StoreName(store, schema), partial(replay, options, entities, codec)))
