@@ -103,11 +103,12 @@ def _load_app(text: str) -> App:
             by_id = cast("Callable[[str], object]", found)
             return App(target, key if mark else None, None, lambda given: _sourced(_made(by_id, given, target), target))
         found = attempt(cast("Callable[[], object]", found), f"{target} failed")
-    region = _region(found)
+    made = cast("Any", found)
+    region = _region(made)
     if region is not None:
         by_id, kind = region.factory, region.key.name
         return App(target, key if mark else kind, None, lambda given: _sourced(_made(by_id, given, target), target))
-    behavior = _sourced(found, target)
+    behavior = _sourced(made, target)
     return App(target, key if mark else None, None if mark else behavior.persistence_id, lambda _: behavior)
 
 

@@ -12,6 +12,7 @@ from casty import ConfigError
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain
 from casty.cli.journal.apps import load_apps, load_codec
+from casty.cli.journal.check import CheckOptions, JournalCheck, parse_slices
 from casty.cli.journal.replay import ReplayOptions, replay
 from casty.cli.journal.show import ShowOptions, show
 from casty.cli.journal.stores import StoreName, run_look
@@ -28,6 +29,12 @@ AppOption = Annotated[
     str,
     typer.Option(
         "--app", metavar="MODULE:NAME", help="Function of an entity's id, or of nothing, that returns its behaviour."
+    ),
+]
+Apps = Annotated[
+    list[str],
+    typer.Option(
+        "--app", metavar="[KEY=]MODULE:NAME", help="Code of a kind of entities; repeat it for each, with its key."
     ),
 ]
 WireTypes = Annotated[
@@ -90,3 +97,30 @@ def replay_command(
         raise _fail(str(error)) from None
     options = ReplayOptions(persistence_id, at, every, as_json)
     sys.exit(run_look(StoreName(store, schema), partial(replay, options, entities, codec)))
+
+
+@journal.command("check")
+def check_command(
+    store: Store,
+    app: Apps,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Only ids that begin with it.")] = "",
+    slices: Annotated[
+        str | None,
+        typer.Option("--slice", metavar="N|N-M", help="A sample: ids of these of 1,024 slices.", show_default="all"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="IDS", help="Most ids.", show_default="all")] = None,
+    wire_types: WireTypes = None,
+    schema: Schema = "casty",
+    as_json: Json = False,
+) -> None:
+    """Replay all ids with your code of today, before it is deployed: which fail, at which event, and why.
+
+    Nothing is claimed or changed, and nodes may run meanwhile. Exit codes: 0 all can be replayed, 1 an id fails, or the
+    store cannot be read, 2 bad input, 130 Ctrl-C.
+    """
+    try:
+        options = CheckOptions(prefix, parse_slices(slices), limit, as_json)
+        check = JournalCheck(options, load_apps(app), load_codec(wire_types))
+    except ConfigError as error:
+        raise _fail(str(error)) from None
+    sys.exit(run_look(StoreName(store, schema), check.run))
