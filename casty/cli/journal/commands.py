@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from casty import ConfigError
+from casty import CastyError, ConfigError
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain
 from casty.cli.journal.apps import load_apps, load_codec
 from casty.cli.journal.check import CheckOptions, JournalCheck, parse_slices
 from casty.cli.journal.replay import ReplayOptions, replay
+from casty.cli.journal.schema_lock import SchemaOptions, lock
+from casty.cli.journal.shapes import shapes_of
 from casty.cli.journal.show import ShowOptions, show
 from casty.cli.journal.stores import StoreName, run_look
 
@@ -124,3 +127,24 @@ def check_command(
     except ConfigError as error:
         raise _fail(str(error)) from None
     sys.exit(run_look(StoreName(store, schema), check.run))
+
+
+@journal.command("schema")
+def schema_command(
+    app: Apps,
+    check: Annotated[bool, typer.Option("--check", help="Compare only; for CI.")] = False,
+    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="The file to be committed.")] = Path(
+        "schema.lock"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Write what no stored row could be read by.")] = False,
+    wire_types: WireTypes = None,
+) -> None:
+    """Write down the shapes of your stored events and states, or find those that changed without a version.
+
+    Name the code of all kinds. Exit codes: 0 written, or nothing changed, 1 a shape changed without a version, or FILE
+    is behind, 2 bad input.
+    """
+    try:
+        sys.exit(lock(SchemaOptions(file, check, force), shapes_of(load_apps(app), load_codec(wire_types))))
+    except CastyError as error:
+        raise _fail(str(error)) from None

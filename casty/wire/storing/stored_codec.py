@@ -61,6 +61,10 @@ class StoredCodec:
         """Make a type known. Raises UnsupportedTypeError where its values cannot be stored."""
         self._entry(type_form)
 
+    def name_of(self, type_form: object) -> str:
+        """Return the name of the records of a type. Raises UnsupportedTypeError where its values cannot be stored."""
+        return self._entry(type_form).name
+
     def encode(self, event: object) -> Record:
         """Return the record of an instance of a class declared by `casty.event`. Raises EncodeError."""
         cls = type(event)
