@@ -17,6 +17,7 @@ from casty.cli.demo.demo import Demo, run_demo
 from casty.cli.demo.live import LiveDisplay
 from casty.cli.demo.progress import PlainDisplay
 from casty.cli.demo.tree import standard_library
+from casty.cli.demo_cart.cart_journals import JournalKind, check_choice
 from casty.cli.demo_cart.cart_progress import LiveCartDisplay, PlainCartDisplay
 from casty.cli.demo_cart.demo_cart import REQUESTS, CartDemo, run_demo_cart
 from casty.cli.exits import ExitCode
@@ -81,19 +82,36 @@ def demo(
 @app.command("demo-cart")
 def demo_cart(
     nodes: Annotated[int, typer.Option(min=1, max=NODES_MAX, help="How many node processes to start at first.")] = 3,
-    kill: Annotated[bool, typer.Option(help="Kill one node halfway.")] = True,
+    kill: Annotated[
+        bool, typer.Option(help="Kill one node halfway and, with a journal, all of them near the end.")
+    ] = True,
+    journal: Annotated[
+        JournalKind, typer.Option(help="Where carts are stored; none is nowhere but in the memory of their nodes.")
+    ] = JournalKind.sqlite,
+    dsn: Annotated[
+        str | None, typer.Option(metavar="DSN", help="Database of --journal postgres, as psql takes it.")
+    ] = None,
     plain: Annotated[bool, typer.Option(help="One line per event and second, also on a terminal.")] = False,
     requests: Annotated[int, typer.Option(min=100, max=1_000_000, help="Items to put into carts.")] = REQUESTS,
 ) -> None:
-    """Fill shopping carts on a cluster of processes under load, kill a node, start another, and account for each item.
+    """Fill shopping carts on a cluster of processes, kill and start its nodes, and account for each item.
 
-    Carts are entities, each on one node at a time. They are not durable: items in the memory of the killed node are
-    told as lost, by number. Exit codes: 0 all else is right, 1 something is not, 130 Ctrl-C.
+    Carts are entities, each on one node at a time, and event-sourced. Halfway one node is killed, at three quarters
+    another one started, near the end all are killed and started anew. In the end every cart is asked: each acknowledged
+    item has to be there once. With --journal none carts are in memory alone, and what is lost is told by number.
+
+    sqlite is a new file for all processes of this host; postgres a new schema of your database. Both are removed.
+
+    Exit codes: 0 all is right, 1 something is not, 2 bad input, 130 Ctrl-C.
     """
     if kill and nodes < 2:
         _refuse("nobody would be left with carts after the kill: take --nodes 2 or more, or --no-kill")
+    try:
+        check_choice(journal, dsn)
+    except ConfigError as error:
+        _refuse(str(error))
     display = LiveCartDisplay() if sys.stdout.isatty() and not plain else PlainCartDisplay()
-    sys.exit(run_demo_cart(CartDemo(nodes, kill, display, requests)))
+    sys.exit(run_demo_cart(CartDemo(nodes, kill, display, requests, journal, dsn)))
 
 
 _this_node = partial(typer.Option, rich_help_panel="This node")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -24,6 +26,8 @@ class Fleet:
     """Nodes, the driver among them, for each process to wait for."""
     program: str = ""
     """Module run by each process; empty for `PROGRAM`."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables of each process, beside those of this one."""
     _processes: dict[str, trio.Process] = field(init=False, default_factory=dict[str, trio.Process])
     _log: IO[bytes] = field(init=False, default_factory=tempfile.TemporaryFile)
 
@@ -40,6 +44,7 @@ class Fleet:
             stdin=subprocess.PIPE,  # its end tells the node that the driver is gone
             stdout=subprocess.DEVNULL,
             stderr=self._log,
+            env={**os.environ, **self.environment},
             start_new_session=True,
         )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from casty import ClusterSettings
+from casty import ClusterSettings, SystemConfig
 from casty.cli.demo.words import word_counter
 from casty.cli.exits import ExitCode, run_until_signal
 from casty.cli.hosting import HostedActor, NodePlan, host
@@ -67,11 +67,12 @@ async def _cancel_at_end_of_stdin(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def run_worker(guest: HostedActor) -> None:
-    """Run the program, as the arguments of the process say."""
+def run_worker(guest: HostedActor, config: SystemConfig | None = None) -> None:
+    """Run the program, as the arguments of the process say; ``config`` is the default one unless given."""
     port, node_id, members = sys.argv[1:]
     logging.basicConfig(level=logging.WARNING, format=f"{node_id} %(levelname)s %(message)s")
-    sys.exit(trio.run(run_until_signal, Worker(plan_of(node_id, int(port), int(members)), guest).run))
+    plan = replace(plan_of(node_id, int(port), int(members)), config=config or SystemConfig())
+    sys.exit(trio.run(run_until_signal, Worker(plan, guest).run))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from casty.cli.demo_cart.carts import CartState
@@ -65,6 +65,40 @@ class CartLedger:
     def found(self, cart: str, state: CartState) -> None:
         """Take the answer to a `GetCart`."""
         self._take(self.record(cart), state, added=0)
+
+    @property
+    def carts(self) -> Sequence[str]:
+        """Names of all carts asked for an item."""
+        return sorted(self.records)
+
+    def silent(self, cart: str) -> None:
+        """Take note of a cart without an answer in the end."""
+        self._fault(f"{cart} did not answer when it was asked in the end")
+
+    def summary(self) -> list[str]:
+        """Return the account in lines."""
+        lines = [f"in their carts: {self.kept:,} items of {len(self.records):,} carts"]
+        for node, items in self.lost_by_kill.items():
+            lines.append(
+                f"lost with {node}: {items:,} items of {self.carts_killed:,} carts, which were in its memory alone"
+            )
+        if self.carts_moved:
+            lines.append(
+                f"lost by planned moves: {self.lost_by_move:,} items of {self.carts_moved:,} carts, "
+                "which began again on another node: plain entities have nothing but their memory"
+            )
+        return lines
+
+    def wrongs(self) -> list[str]:
+        """Return everything that should not be."""
+        if self.adds_up:
+            return self.faults
+        sums = f"{self.acknowledged:,} items were acknowledged, and {self.kept:,} and the lost are another sum"
+        return [*self.faults, sums]
+
+    def verdict(self) -> str:
+        """Return the last line of a run without wrongs."""
+        return "right: every acknowledged item is in its cart, or lost for a reason told above"
 
     @property
     def kept(self) -> int:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from casty import ClusterState, NodeAddress, ShardListing
 from casty.cli.demo.progress import print_line
-from casty.cli.demo_cart.cart_ledger import CartLedger
+from casty.cli.demo_cart.cart_calls import CartAccount
 
 EVENTS_SHOWN_MAX: Final = 6
 EVENTS_KEPT_MAX: Final = 1_000
@@ -64,7 +64,7 @@ class CartProgress:
 
     requests: int
     """Acknowledged items wanted."""
-    ledger: CartLedger
+    ledger: CartAccount
     times: AskTimes = field(default_factory=AskTimes)
     refused: int = 0
     """Asks refused as certainly not handled, and made again."""

@@ -26,6 +26,12 @@ def test_the_version_is_told() -> None:
         (["demo", "no-such-folder"], "casty: 'no-such-folder' is not a folder: name one with Python files in it\n"),
         (["demo", "--nodes", "1"], "casty: nobody would be left to count after the kill"),
         (["demo-cart", "--nodes", "1"], "casty: nobody would be left with carts after the kill"),
+        (
+            ["demo-cart", "--journal", "postgres"],
+            "casty: --journal postgres needs a database: give --dsn 'postgresql://",
+        ),
+        (["demo-cart", "--dsn", "x=1"], "casty: --dsn is for --journal postgres, and this is --journal sqlite"),
+        (["demo-cart", "--journal", "postgres", "--dsn", "x"], "casty: the connection string of PostgreSQL cannot be"),
         (["node", "a:b"], "casty: a node needs a name: give --node-id"),
         (["node", "a", "--node-id", "x"], "casty: a behaviour factory is MODULE:FUNCTION"),
         (["node", "a:b", "--node-id", "x", "--seed", "y"], "casty: a seed is HOST:PORT"),
@@ -57,6 +63,24 @@ def test_the_program_of_a_demo_node_does_without_the_extra() -> None:
         "print([name for name in ('typer', 'rich', 'click') if name in sys.modules])"
     )
     assert (ended.stdout, ended.stderr) == ("[]\n", "")
+
+
+def test_without_the_extra_postgres_the_demo_of_carts_says_what_to_install() -> None:
+    ended = run(
+        "import sys; sys.modules['psycopg'] = None\n"
+        "sys.argv[1:] = ['demo-cart', '--journal', 'postgres', '--dsn', 'dbname=x']\n"
+        "from casty.cli import main; main()"
+    )
+    assert ended.returncode == 2
+    assert (
+        ended.stderr == "casty: --journal postgres needs psycopg: from the checkout, run  pip install '.[postgres]'\n"
+    )
+
+
+@pytest.mark.parametrize("extra", ["typer", "psycopg"])
+def test_the_program_of_a_node_with_carts_does_without_the_extras(extra: str) -> None:
+    ended = run(f"import sys; import casty.cli.demo_cart.cart_process\nprint({extra!r} in sys.modules)")
+    assert (ended.stdout, ended.stderr) == ("False\n", "")
 
 
 def test_the_help_of_a_node_has_groups_units_an_example_and_the_other_names_of_seeds() -> None:
