@@ -170,8 +170,8 @@ def bench_detection(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
-    """Measure beside the peers, then leaks, then clusters of processes; ``-- --short`` is only the first, in small."""
-    session.install("-e", ".", "cattrs", "matplotlib")
+    """Measure beside the peers, then leaks, clusters, durable counters; ``-- --short`` is only the first, in small."""
+    session.install("-e", ".[postgres]", "asyncpg", "cattrs", "matplotlib", "redis")
     words = session.posargs
     session.run("python", "tests/benchmarks/bench.py", *words)
     if not words:
@@ -179,6 +179,7 @@ def bench(session: nox.Session) -> None:
         session.run("python", "tests/benchmarks/bench_baseline.py")
         session.run("python", "tests/benchmarks/bench_cluster.py")
         session.run("python", "tests/benchmarks/bench_failover.py")
+        session.run("python", "tests/benchmarks/bench_counters.py")
         session.run("python", "tests/benchmarks/bench_moving.py")
 
 
