@@ -24,7 +24,8 @@ from casty.errors import (
     SequenceConflict,
 )
 from casty.journal import Claim, Journal, Record, SnapshotStore, StateStore, Stored
-from casty.persistence.postgres import PostgresJournal, connections, frozen_holders
+from casty.persistence.postgres import PostgresJournal, connections, frozen_holders, postgres_store
+from casty.persistence.postgres.packed_rows import unpack_events
 from casty.persistence.postgres.steps import STEPS, make_tables
 from casty.persistence.postgres.trio_connection import TrioConnection
 from casty.testing import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
@@ -351,6 +352,26 @@ async def test_several_writers_have_one_tail_without_gaps_that_fill_later(dsn: s
     }
     for name in {stored.persistence_id for stored in seen}:
         assert [each.seq for each in seen if each.persistence_id == name] == list(range(1, rounds + 1))
+
+
+async def test_a_page_is_bounded_by_its_bytes_and_the_next_one_goes_on(
+    journal: PostgresJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[int] = []
+
+    def unpack(persistence_id: str, after: int, packed: bytes) -> Sequence[Stored]:
+        found = list(unpack_events(persistence_id, after, packed))
+        pages.append(len(found))
+        return found
+
+    claim = await claimed(journal, "s")
+    records = [Record("test.Größe", 1, bytes([number]) * 3 * 1024 * 1024, "befehl-ä") for number in range(5)]
+    for after, record in enumerate(records):
+        await journal.append(claim, "groß", after, [record])
+    monkeypatch.setattr(postgres_store, "unpack_events", unpack)
+    assert [stored.record async for stored in journal.read("groß")] == records
+    assert pages == [2, 2, 1]
+    assert [stored.seq async for stored in journal.read("groß", 3)] == [4, 5]
 
 
 # Damage

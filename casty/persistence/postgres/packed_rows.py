@@ -5,7 +5,7 @@ psycopg writes a list item by item. Columns are packed here instead, in PostgreS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct, pack
 from typing import Final
@@ -15,9 +15,11 @@ from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format
 
 from casty.errors import JournalDamaged
-from casty.journal import Record
+from casty.journal import Record, Stored
 
 ADVICE: Final = "Restore it from a backup, or erase this id"
+_EVENT: Final = Struct("!qqdiqiii")
+"""Head of an event in a page: number, position, time, version, checksum, lengths of name, command id and payload."""
 _LENGTH: Final = Struct("!i").pack
 _INT4: Final = Struct("!ii").pack
 _INT8: Final = Struct("!iq").pack
@@ -53,13 +55,46 @@ def unpack_record(persistence_id: str, seq: int, fields: tuple[str, int, bytes, 
     name, version, payload, crc, command_id = fields
     found = checksum(persistence_id.encode(), seq, name.encode(), version, payload, command_id.encode())
     if found != crc:
-        raise JournalDamaged(
-            f"the row {seq} of {persistence_id!r} is damaged: its checksum is {found:08x}, stored was {crc:08x}. "
-            f"{ADVICE}",
-            persistence_id,
-            seq,
-        )
+        raise JournalDamaged(*_wrong_checksum(persistence_id, seq, found, crc))
     return Record(name, version, payload, command_id)
+
+
+def unpack_events(persistence_id: str, after: int, packed: bytes) -> Iterator[Stored]:
+    """Return the events of a page behind a number, as the statement for reading packs them.
+
+    JournalDamaged where one is missing or differs.
+    """
+    encoded, place, end = persistence_id.encode(), 0, len(packed)
+    while place < end:
+        seq, position, written_at, version, crc, name_size, command_size, payload_size = _EVENT.unpack_from(
+            packed, place
+        )
+        after += 1
+        if seq != after:
+            raise JournalDamaged(
+                f"the event {after} of {persistence_id!r} is missing, and there is {seq}. {ADVICE}",
+                *(persistence_id, after),
+            )
+        name_at = place + _EVENT.size
+        command_at = name_at + name_size
+        payload_at = command_at + command_size
+        place = payload_at + payload_size
+        name, command_id = packed[name_at:command_at], packed[command_at:payload_at]
+        payload = packed[payload_at:place]
+        found = checksum(encoded, seq, name, version, payload, command_id)
+        if found != crc:
+            raise JournalDamaged(*_wrong_checksum(persistence_id, seq, found, crc))
+        yield Stored(
+            persistence_id, seq, position, Record(name.decode(), version, payload, command_id.decode()), written_at
+        )
+
+
+def _wrong_checksum(persistence_id: str, seq: int, found: int, stored: int) -> tuple[str, str, int]:
+    text = (
+        f"the row {seq} of {persistence_id!r} is damaged: its checksum is {found:08x}, stored was {stored:08x}. "
+        f"{ADVICE}"
+    )
+    return text, persistence_id, seq
 
 
 class PackedArray(bytes):

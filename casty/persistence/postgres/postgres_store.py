@@ -24,9 +24,18 @@ from casty.persistence.paging import PAGE_ROWS, Fetch
 from casty.persistence.postgres.connections import ConnectionPool
 from casty.persistence.postgres.frozen_holders import FrozenHolders
 from casty.persistence.postgres.group_commit import GroupCommit, Write, raise_outcome, refusal
-from casty.persistence.postgres.packed_rows import ADVICE, byte_strings, pack_record, texts, unpack_record
+from casty.persistence.postgres.packed_rows import (
+    byte_strings,
+    pack_record,
+    texts,
+    unpack_events,
+    unpack_record,
+)
 
 logger = logging.getLogger("casty.persistence")
+
+PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes of the payloads of a page; it ends behind the first event beyond them. A value of PostgreSQL holds 1 GiB."""
 
 CLAIM: Final = """
 INSERT INTO scopes AS s (scope, number, token, holder, history)
@@ -39,14 +48,25 @@ RETURNING scope, number
 SETTLE: Final = "INSERT INTO settled VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING name"
 
 READ: Final = f"""
-SELECT i.forgotten, (SELECT max(m.seq) FROM events m WHERE m.persistence_id = i.persistence_id),
-    e.seq, e.position, e.written_at, e.name, e.version, e.payload, e.crc, e.command_id
+SELECT i.forgotten, (SELECT max(m.seq) FROM events m WHERE m.persistence_id = i.persistence_id), e.packed
 FROM ids i
 LEFT JOIN LATERAL (
-    SELECT * FROM events r WHERE r.persistence_id = i.persistence_id AND r.seq > $2 ORDER BY r.seq LIMIT {PAGE_ROWS}
+    SELECT string_agg(
+        int8send(r.seq) || int8send(r.position) || float8send(r.written_at) || int4send(r.version) || int8send(r.crc)
+        || int4send(octet_length(r.name)) || int4send(octet_length(r.command_id)) || int4send(octet_length(r.payload))
+        || convert_to(r.name, 'UTF8') || convert_to(r.command_id, 'UTF8') || r.payload, ''::bytea ORDER BY r.seq
+    ) FILTER (WHERE r.bytes_before < {PAGE_BYTES_MAX}) AS packed
+    FROM (
+        SELECT n.*, sum(octet_length(n.payload)) OVER (ORDER BY n.seq) - octet_length(n.payload) AS bytes_before
+        FROM (
+            SELECT * FROM events o WHERE o.persistence_id = i.persistence_id AND o.seq > $2
+            ORDER BY o.seq LIMIT {PAGE_ROWS}
+        ) n
+    ) r
 ) e ON true
-WHERE i.persistence_id = $1 ORDER BY e.seq
+WHERE i.persistence_id = $1
 """
+"""Read a page as one value, in the form of `unpack_events`: psycopg without C makes each value of a row in Python."""
 
 TAIL: Final = """
 SELECT persistence_id, seq, position, written_at, name, version, payload, crc, command_id
@@ -101,31 +121,25 @@ class _EventReader:
         if self._last is not None and self._after >= self._last:
             return []
         try:
-            rows = await self._select(READ, self._id, self._after)
+            rows = await self._select(READ, self._id, self._after, binary=True)
         except (DataCorrupted, IndexCorrupted) as error:
             text = f"PostgreSQL cannot read the events of {self._id!r}: {error}"
             raise JournalDamaged(text, self._id, self._after + 1) from error
         if not rows:
             return []
-        forgotten, last = rows[0][0], rows[0][1] or 0
-        self._last = last if self._last is None else self._last
+        ((forgotten, last, packed),) = rows
+        upto: int = (last or 0) if self._last is None else self._last
+        self._last = upto
         self._after = max(self._after, forgotten)  # it may have grown since the page before
         found: list[Stored] = []
-        for _, _, seq, position, written_at, *fields in rows:
-            if seq is None or seq > self._last:
-                break
-            try:
-                if seq != self._after + 1:
-                    raise JournalDamaged(
-                        f"the event {self._after + 1} of {self._id!r} is missing, and there is {seq}. {ADVICE}",
-                        *(self._id, self._after + 1),
-                    )
-                record = unpack_record(self._id, seq, cast(Any, fields))
-            except JournalDamaged as damage:
-                self._damage = damage
-                break
-            found.append(Stored(self._id, seq, position, record, written_at))
-            self._after = seq
+        try:
+            for stored in unpack_events(self._id, self._after, packed or b""):
+                if stored.seq > upto:
+                    break
+                found.append(stored)
+                self._after = stored.seq
+        except JournalDamaged as damage:
+            self._damage = damage
         if self._damage is not None and not found:
             raise self._damage
         return found
@@ -229,8 +243,8 @@ class PostgresStore:
         for row in await self._change(statement, lambda history: [history, *values]):
             raise refusal(row, Write(claim, persistence_id, number, [], may_bind=False))
 
-    async def _select(self, statement: str, *values: object) -> list[TupleRow]:
-        """Read; once more where the first connection had been lost."""
+    async def _select(self, statement: str, *values: object, binary: bool = False) -> list[TupleRow]:
+        """Read; once more where the first connection had been lost. ``binary`` asks for values in that form."""
         if not self.is_open:
             raise RuntimeError("the journal has been closed since this reader was made")
         is_first = True
@@ -238,7 +252,7 @@ class PostgresStore:
             async with self.pool.use() as connection:
                 try:
                     cursor = AsyncRawCursor(connection)
-                    await cursor.execute(statement.encode(), values, prepare=True)
+                    await cursor.execute(statement.encode(), values, prepare=True, binary=binary)
                     return await cursor.fetchall()
                 except (DataCorrupted, IndexCorrupted):
                     raise
