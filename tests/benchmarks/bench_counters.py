@@ -1,6 +1,7 @@
 """A thousand durable counters, 64 requests in flight, each answered once its increment is on the disk.
 
     python tests/benchmarks/bench_counters.py
+    python tests/benchmarks/bench_counters.py --install
     python tests/benchmarks/bench_counters.py --rounds 3 --seconds 2 --ways casty-postgres update-psycopg-pool
 
 This library on SQLite and on PostgreSQL; `UPDATE ... RETURNING` on the same PostgreSQL; Redis that syncs its log
@@ -31,7 +32,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 from environments import installed
-from postgres_server import PostgresServer, postgres_server, why_not
+from postgres_server import PostgresServer, postgres_server, programs, why_not
 
 FOLDER = Path(__file__).with_name("counters")
 ASKERS = 64
@@ -204,6 +205,18 @@ def measure_starts(places: Places, rounds: int) -> None:
             )
 
 
+def install() -> None:
+    """Install the servers where apt-get can; a benchmark without one of them says so and goes on."""
+    absent = [name for name, is_there in (("postgresql", not why_not()), ("redis-server", shutil.which("redis-server")))
+              if not is_there]  # fmt: skip
+    if not absent or os.geteuid() or shutil.which("apt-get") is None:
+        return
+    for words in (["update"], ["install", "-y", "--no-install-recommends", *absent]):
+        subprocess.run(["apt-get", *words], check=False, stdout=subprocess.DEVNULL, timeout=RUN_TIMEOUT)
+    programs.cache_clear()
+    why_not.cache_clear()
+
+
 def options() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -211,6 +224,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each way in each round")
     parser.add_argument("--ways", nargs="+", help="only these")
     parser.add_argument("--starts", type=int, default=3, help="starts of 10,000 histories; 0 for none")
+    parser.add_argument("--install", action="store_true", help="PostgreSQL and Redis by apt-get, as root")
     parser.add_argument("--environments", type=Path, default=Path(".nox/peers"), help="where casty 0.30.2 is installed")
     return parser.parse_args()
 
@@ -220,6 +234,8 @@ def main() -> None:
     chosen = options()
     found: dict[str, list[float | None]] = {}
     latencies: dict[str, list[float]] = {}
+    if chosen.install:
+        install()
     with ExitStack() as stack:
         files = stack.enter_context(tempfile.TemporaryDirectory(prefix="casty-counters-"))
         server = None
