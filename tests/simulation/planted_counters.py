@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "simulated_service"
+SERVICE = ("counters", "counting")
+"""Modules of the example: the service, and its words."""
 sys.path.insert(0, str(EXAMPLE))
 
 import counters  # noqa: E402  # a file of the documentation, which lies in no package
