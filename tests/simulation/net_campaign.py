@@ -201,9 +201,9 @@ def compiled_once() -> Generator[None]:
         yield
 
 
-def play(scenario: Scenario, *nets: str) -> Played:
-    """Play a scenario without some nets."""
-    journal, service = SimulatedJournal(seed=scenario.seed), counters.Counters()
+def play(scenario: Scenario, *nets: str, is_forgetful: bool = False) -> Played:
+    """Play a scenario without some nets, or on a disk that says too early what it has."""
+    journal, service = SimulatedJournal(seed=scenario.seed, is_forgetful=is_forgetful), counters.Counters()
     ends_writes = tuple(nets) == ("fence",)
     with clocks_of_other_rates(scenario.seed), without(*nets), standing_still(ends_writes=ends_writes):
         return simulate(scenario, on_node=service.run, main=lambda one: lose_nothing(one, journal), journal=journal)

@@ -27,11 +27,10 @@ class SqliteJournal(TableJournal):
     one. An acknowledged event outlives a killed process and a power cut, as far as the disk keeps its confirmations.
 
     The file is for one process: several on one file work, but one stopped in the middle of a transaction holds up all,
-    and after 5 s their calls are `casty.JournalUnavailable`; and they need a SQLite without the WAL-reset bug, 3.51.3 or
-    newer, 3.50.7 or 3.44.6. It lies on a local disk, since SQLite's locks do not hold
-    on network file systems. Two files beside it, ``-wal`` and ``-shm``, belong to it. A torn last row is put aside with
-    a warning when the journal is opened; damage before it is `casty.JournalDamaged` for its readers, and for nobody
-    else.
+    and after 5 s their calls are `casty.JournalUnavailable`. Several also need a SQLite without the WAL-reset bug:
+    3.51.3 or newer, 3.50.7 or 3.44.6. The file lies on a local disk, since SQLite's locks do not hold on network file
+    systems. Two files beside it, ``-wal`` and ``-shm``, belong to it. A torn last row is put aside with a warning when
+    the journal is opened; damage before it is `casty.JournalDamaged` for its readers, and for nobody else.
 
     Parameters:
         path: File of the journal; a relative path is resolved at once. The folder has to exist, the file is made.
