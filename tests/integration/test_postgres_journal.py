@@ -374,6 +374,17 @@ async def test_a_page_is_bounded_by_its_bytes_and_the_next_one_goes_on(
     assert [stored.seq async for stored in journal.read("groß", 3)] == [4, 5]
 
 
+async def test_a_long_transaction_of_others_in_the_database_holds_up_no_tail(
+    dsn: str, journal: PostgresJournal
+) -> None:
+    claim = await claimed(journal, "s")
+    async with session(dsn) as other, other.transaction():
+        await other.execute("CREATE TABLE theirs AS SELECT pg_current_xact_id()")  # older than all that follows
+        for number in range(3):
+            await journal.append(claim, "a", number, [event(number)])
+            assert len(await whole_tail(journal)) == number + 1
+
+
 # Damage
 
 
