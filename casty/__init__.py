@@ -72,7 +72,17 @@ from casty.errors import (
     UnknownTypeError,
     UnsupportedTypeError,
 )
-from casty.journal import Claim, Journal, Record, SnapshotStore, StateStore, Stored, StoredSnapshot, slice_of
+from casty.journal import (
+    Claim,
+    Journal,
+    JournalRewound,
+    Record,
+    SnapshotStore,
+    StateStore,
+    Stored,
+    StoredSnapshot,
+    slice_of,
+)
 from casty.lease import Lease, LeaseClaim
 from casty.persistence.memory import MemoryJournal
 from casty.persistence.sqlite.sqlite_journal import SqliteJournal
@@ -204,6 +214,7 @@ __all__ = [
     "Journal",
     "JournalDamaged",
     "JournalError",
+    "JournalRewound",
     "JournalUnavailable",
     "JournalUncertain",
     "Lease",

@@ -96,6 +96,23 @@ class StoredSnapshot:
     """The state."""
 
 
+@message("casty.JournalRewound")
+@dataclass(frozen=True, slots=True)
+class JournalRewound:
+    """A store has another history than before: failed over, or restored.
+
+    Its newest events may be missing. All claims from before are void; entities are refused, claim anew, and recover
+    from what there is.
+    """
+
+    store: str
+    """Place of the store, without a password."""
+    expected: str
+    """History seen before, as the store names it."""
+    found: str
+    """History there now."""
+
+
 @runtime_checkable
 class Journal(Protocol):
     """Store of events: appended, read in order, forgotten from the front.

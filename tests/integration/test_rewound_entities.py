@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import pytest
@@ -11,7 +11,16 @@ import trio
 from helpers.carts import Add, Cart, CartCommand, apply, decide
 from postgres_server import PostgresServer, folder_of_its_own, free_port
 
-from casty import AskFailed, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem, EntityKey, SystemConfig
+from casty import (
+    AskFailed,
+    AskTimeoutError,
+    Behavior,
+    Behaviors,
+    ClusteredActorSystem,
+    EntityKey,
+    JournalRewound,
+    SystemConfig,
+)
 from casty.persistence.postgres import PostgresJournal
 
 CARTS = EntityKey[CartCommand]("rewound-carts")
@@ -64,6 +73,7 @@ async def test_an_entity_ahead_of_a_promoted_standby_is_refused_and_recovers_fro
             hosts = f"host={postgres.folder},{standby.folder} port={postgres.port},{standby.port}"
             journal = PostgresJournal(f"{hosts} user=postgres dbname={DATABASE}")
             port = free_port()
+            stack = AsyncExitStack()
             async with ClusteredActorSystem(
                 name="rewound",
                 host="127.0.0.1",
@@ -72,6 +82,7 @@ async def test_an_entity_ahead_of_a_promoted_standby_is_refused_and_recovers_fro
                 seed_nodes=[("127.0.0.1", port)],
                 config=SystemConfig(journal=journal),
             ) as node:
+                rewinds = await stack.enter_async_context(node.events(JournalRewound))
                 node.spawn(Behaviors.sharded(cart, CARTS, num_shards=1), "carts")
                 assert await add(node, "tea") == 1
                 await in_thread(wait_for_events, standby, 1)
@@ -85,6 +96,12 @@ async def test_an_entity_ahead_of_a_promoted_standby_is_refused_and_recovers_fro
                 assert total == 2, "it goes on from the stored history, not from its memory"
                 assert failures, "its first write on the other history is refused"
                 assert await add(node, "tea") == 3
+                with trio.fail_after(HANG):
+                    rewound = await anext(aiter(rewinds))
+                (before, _), (after, timeline) = rewound.expected.split("/"), rewound.found.split("/")
+                assert before == after and int(timeline, 16) == 2
+                assert f"dbname={DATABASE}" in rewound.store
+                await stack.aclose()
             stored = standby.sql("SELECT count(*), max(seq) FROM casty.events", DATABASE)
             assert stored == "3|3"
             assert "has another history now" in caplog.text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
@@ -21,6 +21,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from casty.errors import ConfigError, JournalUnavailable
+from casty.journal import JournalRewound
 from casty.persistence.postgres.packed_rows import register_arrays
 from casty.persistence.postgres.trio_connection import TrioConnection
 
@@ -94,6 +95,8 @@ class Connector:
         self.schema = schema
         self.rewinds = 0
         """Changes of the history seen so far."""
+        self.tell: Callable[[JournalRewound], None] | None = None
+        """Function told of each of them."""
         self._history = ""
         self._failures = 0
         self._retry_at = 0.0
@@ -149,6 +152,8 @@ class Connector:
                 history,
                 self._history,
             )
+            if self.tell is not None:
+                self.tell(JournalRewound(self.place, self._history, history))
         if fsync != "on" and not self._history:
             logger.warning("PostgreSQL at %s runs with fsync=off: what it acknowledges may be lost", self.place)
         self._history = connection.history = history

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -10,6 +10,7 @@ import psycopg
 import trio
 
 from casty.errors import JournalUnavailable
+from casty.journal import JournalRewound
 from casty.persistence.arguments import check_text
 from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY, CheckedJournal, StoreCalls
 from casty.persistence.postgres.connections import ConnectionPool, Connector
@@ -69,6 +70,16 @@ class PostgresJournal(CheckedJournal):
             ConfigError: The tables are of a newer version, or the database does not store UTF-8.
         """
         return self._open()
+
+    def on_rewound(self, tell: Callable[[JournalRewound], None]) -> None:
+        """Call a function whenever PostgreSQL has another history: failed over, or restored from a base backup.
+
+        A system does so, and publishes the event; a journal used without one is told of it here.
+
+        Parameters:
+            tell: Function of the event, in place of the one before; it must not block.
+        """
+        self._connector.tell = tell
 
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[None]:

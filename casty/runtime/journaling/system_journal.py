@@ -6,7 +6,7 @@ Owns the claims of lone actors, the bound of recoveries, the codec, and the ids 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ import trio
 
 from casty.config import SystemConfig
 from casty.errors import ConfigError
-from casty.journal import Journal, SnapshotStore, StateStore
+from casty.journal import Journal, JournalRewound, SnapshotStore, StateStore
 from casty.runtime.journaling.scope_claim import ScopeClaim
 from casty.wire.storing.stored_codec import StoredCodec
 from casty.wire_types import WireType
@@ -37,6 +37,15 @@ class EntityScoped(Protocol):
     @property
     def entity_scope(self) -> EntityScope:
         """Place of the entity in the journal."""
+        ...
+
+
+@runtime_checkable
+class RewindTeller(Protocol):
+    """Journal that notices a change of its store's history."""
+
+    def on_rewound(self, tell: Callable[[JournalRewound], None]) -> None:
+        """Call a function at each change from here on."""
         ...
 
 
@@ -66,6 +75,11 @@ class SystemJournal:
 
     def __repr__(self) -> str:
         return f"<SystemJournal {self.journal!r} ids={len(self._in_use)}>"
+
+    def tell_rewinds(self, publish: Callable[[JournalRewound], None]) -> None:
+        """Publish each change of the store's history, where the store notices them."""
+        if isinstance(self.journal, RewindTeller):
+            self.journal.on_rewound(publish)
 
     def lone_scope(self, persistence_id: str) -> ScopeClaim:
         """Return the claim of a lone actor: its scope is its own id."""

@@ -154,6 +154,8 @@ class ActorSystem:
         async with open_journal(self.config, self.name, self.wire_types) as journal:
             kernel = Kernel(self, self.name, self.config, self._escalated_to_root, journal)
             self._kernel_or_none = kernel
+            if journal is not None:
+                journal.tell_rewinds(kernel.event_stream.publish)
             async with trio.open_nursery() as nursery:
                 kernel.start(nursery, self._guard, (kernel,), f"{self.name} (guardian)")
                 try:
