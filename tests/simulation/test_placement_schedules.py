@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from placement_by_hand import FREE_AFTER, ByHand, Letter, run_of
 
-from casty.protocol.messages.shard_rows import VERSION_MAX, Term
+from casty.protocol.messages.shard_rows import VERSION_MAX, Owned, Term
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -757,3 +757,20 @@ def test_a_coordinator_begins_again_above_a_table_of_its_term_that_it_has_not_wr
     world.show("b", {"c": MemberStatus.leaving})
     world.pass_time(3.0)
     assert not world.nodes["c"].open
+
+
+def test_a_table_with_a_run_that_never_was_is_not_taken() -> None:
+    world = ByHand(num_shards=4)
+    world.form("abc")
+    table = world.nodes["c"].machine.region.tables[KEY]
+    rows = tuple((shard, Owned(run_of("nobody"), table.epoch)) for shard in range(4))
+    for number in (table.term.number, table.term.number + 9):
+        term = Term(number, table.term.incarnation if number == table.term.number else run_of("c").incarnation)
+        for name in "ab":
+            world.tell(name, PlacementCame(run_of("c"), TableSlice(KEY, 4, term, 0, table.version + 5, rows)))
+    world.pass_time(2.0)
+    world.crash("c")
+    remove(world, "c", "ab")
+    world.pass_time(10.0)
+    assert world.nodes["a"].leads
+    finish(world)

@@ -136,6 +136,10 @@ class PlacementView:
         member = self.members.get(run)
         return member is not None and member.status is not MemberStatus.down
 
+    def knows(self, run: UniqueAddress) -> bool:
+        """Whether a run is a member, or a removed one that is remembered."""
+        return run in self.members or run in self._removed
+
     def is_leaving(self, run: UniqueAddress) -> bool:
         """Whether a run leaves, and hands its shards over."""
         member = self.members.get(run)

@@ -153,6 +153,8 @@ class ShardRegion:
         if not self.promise.admits(news.term):
             refusal = Send(sender, TermRefused(news.term, self.promise))
             return [refusal] if sender.incarnation == news.term.incarnation else []
+        if not all(map(self.view.knows, _runs_in(news))):
+            return ()  # who is up is known before; this row would wait for ever for a run that never was, to be removed
         whole = self._parts.take(news)
         if whole is None or (news.key not in self.tables and len(self.tables) >= KEYS_MAX):
             return ()
@@ -368,6 +370,11 @@ class ShardRegion:
             if isinstance(row, Moving) and row.owner != self.view.self_node:
                 effects.append(SendMarker(row.owner, table.key, shard, row.move))
         return effects
+
+
+def _runs_in(news: TableSlice) -> set[UniqueAddress]:
+    named = {row.owner for _, row in news.rows if row is not None}
+    return named | {row.to for _, row in news.rows if isinstance(row, Moving) and row.to is not None}
 
 
 def _lacks(theirs: KnownTable | None, table: ShardTable) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import UniqueAddress
 from casty.protocol.effects import Send
 from casty.protocol.messages.shard_bounds import KEYS_MAX
 from casty.protocol.messages.shard_rows import Owned, Term
@@ -12,13 +12,16 @@ from casty.protocol.messages.sharding import TableDigest, TablePlaces, TableSlic
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.shard_region import ShardRegion
 from casty.protocol.sharding.shard_table import ShardTable
+from casty.testing.samples import gossip_of, member, run_of
 
-A, B = (UniqueAddress(NodeAddress(name, 1), number) for number, name in enumerate("ab", 1))
+A, B = map(run_of, "ab")
 TERM = Term(300, 1)
 
 
 def region(run: UniqueAddress, *tables: ShardTable) -> ShardRegion:
-    made = ShardRegion(PlacementView(run, lambda _: True))
+    view = PlacementView(run, lambda _: True)
+    view.see(gossip_of(member("a", up_number=1), member("b", up_number=2)))
+    made = ShardRegion(view)
     for table in tables:
         for part in table.slices_after(None):
             made.take(A, part)
