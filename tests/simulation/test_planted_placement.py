@@ -10,15 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import test_placement_drains as drains
+import test_placement_forged as forged
 import test_placement_schedules as schedules
 from placement_senders import Senders
 from placement_stub import play_calm, play_fate
 from planting import plant
 
-from casty.protocol.messages.shard_rows import Term
+from casty.protocol.messages.shard_rows import Opening, Term
 from casty.protocol.sharding.entity_table import EntityTable
 from casty.protocol.sharding.machine import ShardPlacement
 from casty.protocol.sharding.members import PlacementView
@@ -338,8 +340,8 @@ BUGS = [
     Planted(
         "a number is that of the age and the own promise alone",
         C,
-        "max(self.region.highest + 1, NUMBERS_PER_AGE * own.up_number)",
-        "max(self.region.promise.number + 1, NUMBERS_PER_AGE * own.up_number)",
+        "max(self.region.highest + 1, number_of_age(own.up_number))",
+        "max(self.region.promise.number + 1, number_of_age(own.up_number))",
         S.test_a_coordinator_begins_again_above_a_promise_that_it_had_not_heard_of,
     ),
     Planted(
@@ -390,6 +392,69 @@ BUGS = [
         "HeldShard(key, shard, one.epoch, one.move)",
         "HeldShard(key, shard, one.epoch, None)",
         S.test_a_closing_shard_is_reported_to_the_next_coordinator,
+    ),
+    Planted(
+        "a table is taken from anybody",
+        M,
+        "if news.term.incarnation != sender.incarnation:",
+        "if False:",
+        partial(forged.test_orders_of_a_member_that_is_not_the_coordinator_are_obeyed_by_nobody, Opening),
+    ),
+    Planted(
+        "a term is promised to anybody",
+        C,
+        "return all(isinstance(self.phase, HasRetired) if one == own else one in self._retired for one in elders)",
+        "return True",
+        forged.test_nobody_promises_a_term_to_a_member_with_an_older_one_beside_it,
+    ),
+    Planted(
+        "who was asked too early never answers",
+        vars(C)["retired"],
+        "return self.answer()",
+        "return ()",
+        forged.test_a_member_that_is_asked_before_it_knows_the_asker_as_the_oldest_answers_when_it_does,
+        more=(
+            (
+                M,
+                "[*self.coordinator.answer(), *self.coordinator.welcome(newcomers)]",
+                "self.coordinator.welcome(newcomers)",
+            ),
+        ),
+    ),
+    Planted(
+        "runs that never were are waited for",
+        C,
+        "asked = phase.asked - strangers",
+        "asked = phase.asked",
+        forged.test_a_run_that_never_was_is_not_waited_for_for_long,
+    ),
+    Planted(
+        "a run that never was holds shards",
+        R,
+        "if not all(map(self.view.knows, _runs_in(news))):",
+        "if False:",
+        S.test_a_table_with_a_run_that_never_was_is_not_taken_though_the_coordinator_says_so,
+    ),
+    Planted(
+        "every refusal makes a new term at once",
+        C,
+        "self._pause = min(2 * self._pause, AGAIN_AFTER_MAX) if is_again else AGAIN_AFTER",
+        "pass",
+        forged.test_refusals_without_end_use_up_few_numbers_and_leave_time_to_place,
+    ),
+    Planted(
+        "the newest report says how many shards there are",
+        W,
+        "_newest_of(told[key], own.get(key))",
+        "_newest_of({n: t for n, t in told[key].items() if n == max(told[key])}, None)",
+        forged.test_a_report_of_a_table_with_another_number_of_shards_counts_for_nothing,
+    ),
+    Planted(
+        "a table with another number of shards is passed over in silence",
+        R,
+        "if known is not None and known.num_shards != news.num_shards:",
+        "if False:",
+        forged.test_a_refused_table_is_counted_and_told_of_once,
     ),
     Planted("messages are sent to owners out of reach", Q, "way[0] not in self._in_reach", "False"),
     Planted(

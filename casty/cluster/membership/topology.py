@@ -23,10 +23,10 @@ from casty.cluster.commands import (
 )
 from casty.cluster.leases.lease import ask_lease
 from casty.cluster.membership.subscribers import Subscribers
-from casty.cluster.node import ClusterNode
+from casty.cluster.node import NOTE_LENGTH_MAX, SEVERITIES, ClusterNode
 from casty.cluster.peer_queue import PeerReady
 from casty.errors import JoinRefused, NodeDowned
-from casty.protocol.effects import Note, PublishEvent, Send, SendIfUp, Severity, StartTimer, TimerFired
+from casty.protocol.effects import Note, PublishEvent, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import watch_members
 from casty.protocol.gossip.handover import SeenOfOther, SendLacking, SendVersions, StatePublished, StopGossip
 from casty.protocol.membership.admission import VerifyAddress
@@ -59,12 +59,7 @@ from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import fail_system
 from casty.schema.names import printable
 
-SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
-
 AFTER_DOWN = "its actors were stopped; when it starts again, it joins as a new one"
-
-NOTE_LENGTH_MAX = 1_024
-"""Characters of a note of the machine: its own words, and names of nodes, chosen by peers."""
 
 VERIFYING_MAX = 16
 """Addresses of joiners dialled at one time; a joiner told to wait asks again."""

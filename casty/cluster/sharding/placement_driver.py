@@ -12,13 +12,13 @@ from typing import Final, TypeAlias, assert_never
 
 import trio
 
-from casty.address import UniqueAddress
-from casty.cluster.node import ClusterNode
+from casty.address import NodeAddress, UniqueAddress
+from casty.cluster.node import NOTE_LENGTH_MAX, SEVERITIES, ClusterNode
 from casty.cluster.peer_queue import PeerQueue, PeerReady
 from casty.cluster.sharding.entity_router import EntityRouter
 from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by
 from casty.cluster.sharding.lease_gate import LeaseGate
-from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
+from casty.protocol.effects import Note, PublishEvent, Send, Severity, StartTimer, TimerFired
 from casty.protocol.gossip.handover import StatePublished
 from casty.protocol.membership.inputs import DownMember, GiveTerm, LeaveMember, WantServing
 from casty.protocol.messages.sharding import (
@@ -185,6 +185,11 @@ class PlacementDriver:
         return None if table is None else ShardTableChanged(table)
 
     @property
+    def words_refused(self) -> int:
+        """Number of words of members on placement that cannot be true."""
+        return self._machine.region.words_refused
+
+    @property
     def is_used(self) -> bool:
         """Whether any node is known to host a kind, or has."""
         return bool(self._hosts or self._machine.region.tables)
@@ -243,6 +248,13 @@ class PlacementDriver:
             else:
                 self.perform(effect)
 
+    def _say(self, severity: Severity, text: str, about: NodeAddress | None) -> None:
+        complaints, level = self._node.cluster_complaints, SEVERITIES[severity]
+        if about is None:
+            complaints.log(level, self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
+        else:
+            complaints.say(level, about, text, length_max=NOTE_LENGTH_MAX)
+
     def perform(self, effect: PlacementEffect) -> None:
         """Perform an effect of the machine."""
         routers = self._parts.routers
@@ -266,8 +278,8 @@ class PlacementDriver:
                 self._node.kernel.event_stream.publish(event)
                 if isinstance(event, ShardStuck):
                     self._leave_with(event)
-            case Note(_, text):
-                self._ctx.log.info("%s", text)
+            case Note(severity, text, about):
+                self._say(severity, text, about)
             case TermBegun(number):
                 self._node.subsystems.topology.tell(GiveTerm(number))
             case HandedOver():

@@ -188,7 +188,8 @@ class Sharding(ClusterExtension):
     def collect(self, metrics: Metrics) -> None:
         """Hand over the figures of each kind of entities used here."""
         if self._driver is not None:
-            collect_sharding(metrics, self.routers.values(), self._driver.observer)
+            driver = self._driver
+            collect_sharding(metrics, self.routers.values(), driver.observer, driver.words_refused)
 
     def router(self, key: EntityKey[Any]) -> EntityRouter:
         """Return the routing of a kind, made at its first use."""

@@ -21,13 +21,18 @@ PASSIVATIONS: Final = Metric(
 REFUSED: Final = Metric(
     "refused_messages", "Messages for entities that were certainly not handled, by the reason.", ("key", "reason")
 )
+WORDS: Final = Metric("refused_words", "Words of members on the placement of shards that cannot be true.")
 
-SHARDING_METRICS: Final = (OWNED, MOVES, HELD, ENTITIES, WAITING, STARTS, PASSIVATIONS, REFUSED)
+SHARDING_METRICS: Final = (OWNED, MOVES, HELD, ENTITIES, WAITING, STARTS, PASSIVATIONS, REFUSED, WORDS)
 """Figures of each kind of entities used on a node; ``sharding_`` stands before the name of each."""
 
 
-def collect_sharding(metrics: Metrics, routers: Iterable[EntityRouter], observer: ShardObserver) -> None:
-    """Hand over the figures of each kind of entities."""
+def collect_sharding(
+    metrics: Metrics, routers: Iterable[EntityRouter], observer: ShardObserver, words_refused: int
+) -> None:
+    """Hand over the figures of the placement, and of each kind of entities."""
+    if words_refused:
+        metrics.counter(WORDS, words_refused)
     for router in routers:
         key = router.key.name
         metrics.gauge(OWNED, len(observer.owned(key)), key)

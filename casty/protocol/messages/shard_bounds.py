@@ -37,13 +37,24 @@ NUMBERS_PER_AGE: Final = 256
 """Lowest number of a term, for each up_number: a younger coordinator's are higher, whatever it has heard."""
 KEYS_MAX: Final = 1_024
 """Tables at a node, and keys with an unfinished slice; news of further ones is dropped."""
-LEAD_MAX: Final = 2**20
-"""Lead allowed to the number of a term: that of 4,096 members not known here yet, which all were coordinator."""
+LEAD_MAX: Final = 2**12
+"""Lead allowed to the number of a term over those told by the membership: that of so many terms begun by runs that have
+ended before their membership told of it. A wrong one costs no more than that of all numbers."""
+HELD_MAX: Final = 2**18
+"""Shards of all keys at one node: it opens no further ones, and nobody's report of more counts."""
+UNFINISHED_ROWS_MAX: Final = 2**17
+"""Rows in all slices with missing parts: beyond, those that came first are forgotten."""
+
+
+def number_of_age(up_number: int) -> int:
+    """Return the lowest number of a term of a member; 0 for an up number as high as no true one, which ages nobody."""
+    number = NUMBERS_PER_AGE * up_number
+    return number if number <= NUMBER_MAX // 2 else 0
 
 
 def highest_number(terms_given: int, up_numbers_given: int) -> int:
     """Return the highest number possible for a term, by the membership."""
-    return min(max(terms_given, NUMBERS_PER_AGE * up_numbers_given) + LEAD_MAX, NUMBER_MAX)
+    return min(max(terms_given, number_of_age(up_numbers_given)) + LEAD_MAX, NUMBER_MAX)
 
 
 def check_numbers(message: PlacementMessage, most: int) -> None:

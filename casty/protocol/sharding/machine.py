@@ -3,10 +3,11 @@
 Owns the order in which an event reaches the two, the clock of repetitions, and the exchange of tables between nodes. It
 knows no rule of either.
 
-How it works: each second everything without an answer is said again, and one other member hears of the tables known
-here, or that there are none, if anybody hosts entities. Word of a run is dropped unless it is a member, and not down: a
-down run counts once it is removed and can serve no more. Messages of the node to itself take the same way, within the
-step.
+How it works: each second everything without an answer is said again, and the writer of the tables known here hears
+which they are, or that there are none, if anybody hosts entities. Word of a run is dropped unless it is a member, and
+not down: a down run counts once it is removed and can serve no more. A term is promised to its own run alone, once all
+older members have retired or are down, and a table is taken from the run of its term: so the word of any other member
+places nothing. Messages of the node to itself take the same way, within the step.
 """
 
 from __future__ import annotations
@@ -51,12 +52,10 @@ from casty.protocol.sharding.placement_events import (
 from casty.protocol.sharding.shard_coordinator import ShardCoordinator
 from casty.protocol.sharding.shard_region import ShardRegion
 from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
-from casty.protocol.state.member import Member
+from casty.protocol.state.member import Member, by_age
 
 REMIND, DUE = "placement-remind", "placement-due"
 REMIND_EVERY = 1.0
-TOLD_OF_TABLES = 1
-"""Members told of the tables each second: whoever lacks something asks by the same word."""
 
 
 def _everybody(member: Member) -> bool:
@@ -77,6 +76,8 @@ class ShardPlacement:
     """Keys with a host, as far as it is known here."""
     _due_at: float = field(init=False, default=math.inf)
     _runs: bool = field(init=False, default=False)
+    _turn: int = field(init=False, default=0)
+    """Number of digests told as the writer."""
 
     def __post_init__(self) -> None:
         self.view = PlacementView(self.self_node, self.places)
@@ -112,7 +113,8 @@ class ShardPlacement:
                 self.region.heard(state.terms_given)
                 newcomers = self.view.see(state)
                 self.coordinator.forget(now)
-                return self.coordinator.welcome(newcomers)
+                self.region.forget()
+                return [*self.coordinator.answer(), *self.coordinator.welcome(newcomers)]
             case ServesUntil(until):
                 self.region.serves_until = until
             case WorkIsFree(node, at):
@@ -147,18 +149,13 @@ class ShardPlacement:
             check_numbers(message, highest_number(self.view.terms_given, self.view.up_numbers_given))
         match message:
             case Enlist():
-                self.coordinator.asked(sender, message)
-                answer = self.region.enlist(message)
-                return [Send(sender, one) for one in (answer if isinstance(answer, tuple) else (answer,))]
+                return self.coordinator.asked(sender, message)
             case Enlisted():
                 self.coordinator.enlisted(sender, message)
             case TermRefused():
                 return self.coordinator.refused(message, now)
             case TableSlice():
-                taken = self.region.take(sender, message)
-                if taken:
-                    self.coordinator.compare(message.key)
-                return taken
+                return self._take_slice(sender, message)
             case TableDigest():
                 return self.region.answer(sender, message)
             case TablePlaces():
@@ -168,7 +165,7 @@ class ShardPlacement:
             case Yielded():
                 self.coordinator.yielded(sender, message, now)
             case Retired():
-                self.coordinator.retired(sender, message)
+                return self.coordinator.retired(sender, message)
             case Marker():
                 self.region.marked(sender, message)
             case EvenOut(key):
@@ -177,11 +174,29 @@ class ShardPlacement:
                 assert_never(never)
         return ()
 
+    def _take_slice(self, sender: UniqueAddress, news: TableSlice) -> Sequence[PlacementEffect]:
+        region = self.region
+        if news.term.incarnation != sender.incarnation:
+            return region.refuse(sender, f"found a table of the term {news.term}, expected one of its own")
+        is_vouched = news.term <= region.promise or self.coordinator.may_lead(sender)
+        return region.take(sender, news) if is_vouched else ()
+
     def _remind(self, now: float) -> list[PlacementEffect]:
-        heard = self.view.heard if self.region.tables or self._hosted else ()  # nobody has a table of what nobody hosts
-        told = self.rng.sample(heard, min(TOLD_OF_TABLES, len(heard)))
-        digest = self.region.digest
-        return [*self.region.remind(now), *self.coordinator.remind(now), *(Send(run, digest) for run in told)]
+        effects = [*self.region.remind(now), *self.coordinator.remind(now)]
+        if self.view.heard and (self.region.tables or self._hosted):  # nobody has a table of what nobody hosts
+            effects.append(Send(self._told_of_tables(), self.region.digest))
+        return effects
+
+    def _told_of_tables(self) -> UniqueAddress:
+        """Return the writer of the tables here, the only one with news of them; the likely one before the first.
+
+        The writer itself tells one member after the other: a newcomer to a cluster without any host asks nobody.
+        """
+        heard, writer = self.view.heard, self.view.run_of(self.region.promise)
+        if writer == self.self_node:
+            self._turn += 1
+            return heard[self._turn % len(heard)]
+        return writer or min(heard, key=lambda run: by_age(self.view.members[run]))
 
     def _timers(self, now: float) -> list[PlacementEffect]:
         timers: list[PlacementEffect] = []

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
+from casty.protocol.messages.shard_rows import Term
 from casty.protocol.state.member import Member, MemberStatus, by_age
 from casty.protocol.state.membership_state import Gossip
 
@@ -61,7 +62,7 @@ class PlacementView:
     """Last rows of removed members."""
 
     def see(self, state: Gossip) -> frozenset[UniqueAddress]:
-        """Take a state; return the members new in it."""
+        """Take a state; return the members new in it, and those up now and not before."""
         before, self.members = self.members, state.members
         self.own = state.members.get(self.self_node)
         self._past |= {run: member for run, member in before.items() if run not in state.members}
@@ -72,7 +73,11 @@ class PlacementView:
             self._removed[run] = self._free_at.pop(run, -math.inf)
             self._serving[run] = self._removed[run]
         self._sort()
-        return frozenset(state.members.keys() - before.keys())
+        new = (run for run, member in state.members.items() if member is not before.get(run))
+        return frozenset(run for run in new if run not in before or self._comes_up(before[run]))
+
+    def _comes_up(self, before: Member) -> bool:
+        return before.status is MemberStatus.joining and self.members[before.unique].status is MemberStatus.up
 
     def _sort(self) -> None:
         placing = [member for member in self.members.values() if self.places(member)]
@@ -139,6 +144,17 @@ class PlacementView:
     def knows(self, run: UniqueAddress) -> bool:
         """Whether a run is a member, or a removed one that is remembered."""
         return run in self.members or run in self._removed
+
+    def run_of(self, term: Term) -> UniqueAddress | None:
+        """Return the run of a term, as long as its word counts."""
+        found = (run for run in self.members if run.incarnation == term.incarnation)
+        return next((run for run in found if self.is_heard(run)), None)
+
+    def elders_of(self, run: UniqueAddress) -> list[UniqueAddress]:
+        """Return the members taking part, not down, and older than a member."""
+        age = by_age(self.members[run])
+        living = (self.members[one] for one in self.all_placing if self.is_heard(one))
+        return [member.unique for member in living if by_age(member) < age]
 
     def is_leaving(self, run: UniqueAddress) -> bool:
         """Whether a run leaves, and hands its shards over."""

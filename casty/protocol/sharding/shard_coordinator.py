@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, Send
-from casty.protocol.messages.shard_bounds import NUMBERS_PER_AGE
+from casty.protocol.messages.shard_bounds import number_of_age
 from casty.protocol.messages.shard_rows import NO_TERM, NUMBER_MAX, Term
 from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TermRefused, Yielded
 from casty.protocol.sharding.members import PlacementView
@@ -39,8 +39,12 @@ from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
 from casty.protocol.sharding.slice_parts import whole_answer
 from casty.protocol.state.member import Member
 
-AGAIN_AFTER = 0.2
-"""Seconds between the beginnings of two terms of one run."""
+AGAIN_AFTER, AGAIN_AFTER_MAX = 0.2, 5.0
+"""Seconds between the beginnings of two terms of one run, doubled each time as long as one follows the other: each
+costs a number, and all of them are used up else by one member refusing every term."""
+STRANGERS_WAITED_FOR = 5.0
+"""Seconds for a run named by an answer, and never seen here: the view of a node is behind its membership for the moment
+of a hand-over between two tasks. Then it is none that ever was a member."""
 BLOCKED_AFTER = 5.0
 """Seconds after which the runs waited for are told of."""
 LAST_MOVES_TIMEOUT = 2.0
@@ -59,6 +63,9 @@ class Enlisting:
     term: Term
     since: float
     asked: set[UniqueAddress]
+    """Members, and runs named by an answer."""
+    named_at: dict[UniqueAddress, float] = field(default_factory=dict[UniqueAddress, float])
+    """Time at which a run never seen here was named first."""
     answers: dict[UniqueAddress, Enlisted] = field(default_factory=dict[UniqueAddress, Enlisted])
     parts: dict[UniqueAddress, dict[int, Enlisted]] = field(default_factory=dict[UniqueAddress, dict[int, Enlisted]])
     """Parts of incomplete answers."""
@@ -90,6 +97,10 @@ class ShardCoordinator:
     _last: Term = field(init=False, default=NO_TERM)
     """Last term begun here."""
     _began_at: float = field(init=False, default=-math.inf)
+    _pause: float = field(init=False, default=AGAIN_AFTER)
+    """Seconds from the last begin to the next one."""
+    _unanswered: dict[UniqueAddress, Enlist] = field(init=False, default_factory=dict[UniqueAddress, Enlist])
+    """Requests of runs with an older one beside them, as far as it is known here: answered once it is not so."""
     _enlists: dict[UniqueAddress, Term] = field(init=False, default_factory=dict[UniqueAddress, Term])
     _retired: dict[UniqueAddress, Term] = field(init=False, default_factory=dict[UniqueAddress, Term])
     _alone_since: float = field(init=False, default=math.inf)
@@ -108,6 +119,8 @@ class ShardCoordinator:
 
     def refused(self, refusal: TermRefused, now: float) -> Sequence[PlacementEffect]:
         """Begin again above the promise behind a refusal of this term."""
+        if refusal.promised.admits(refusal.term):
+            return ()  # nobody refuses by such a promise
         self.region.heard(refusal.promised.number)
         phase = self.phase
         if not isinstance(phase, Enlisting | Leading) or phase.term != refusal.term:
@@ -115,23 +128,49 @@ class ShardCoordinator:
         self.phase = Idle()
         return self.settle(now)
 
-    def asked(self, sender: UniqueAddress, request: Enlist) -> None:
-        """Take note of a term begun by another run: an older Retired of it is void."""
+    def asked(self, sender: UniqueAddress, request: Enlist) -> Sequence[PlacementEffect]:
+        """Answer the request of a run that may be the coordinator; an older Retired of it is void."""
+        if request.term.incarnation != sender.incarnation:
+            return self.region.refuse(sender, f"found a request for the term {request.term}, expected one of its own")
         known = self._enlists.get(sender, NO_TERM)
         self._enlists[sender] = max(known, request.term)
         if sender in self._retired and self._retired[sender] < request.term:
             del self._retired[sender]
+        self._unanswered[sender] = request
+        return self.answer()
 
-    def retired(self, sender: UniqueAddress, word: Retired) -> None:
-        """Take note of a run without any further writing."""
+    def answer(self) -> Sequence[PlacementEffect]:
+        """Answer the requests of runs that may be the coordinator by what is known now."""
+        effects: list[PlacementEffect] = []
+        for run in [run for run in self._unanswered if self.may_lead(run)]:
+            answer = self.region.enlist(self._unanswered.pop(run))
+            effects.extend(Send(run, one) for one in (answer if isinstance(answer, tuple) else (answer,)))
+        return effects
+
+    def may_lead(self, run: UniqueAddress) -> bool:
+        """Whether a member may be the coordinator: by what is known here, all older ones have retired, or are down.
+
+        What a node knows may be behind, and a true coordinator asks again; a wrong one gets no promise.
+        """
+        if run not in self.view.all_placing:
+            return False
+        elders = self.view.elders_of(run)
+        own = self.view.self_node
+        return all(isinstance(self.phase, HasRetired) if one == own else one in self._retired for one in elders)
+
+    def retired(self, sender: UniqueAddress, word: Retired) -> Sequence[PlacementEffect]:
+        """Take note of a run without any further writing; another one may lead now."""
+        if word.term != NO_TERM and word.term.incarnation != sender.incarnation:
+            return self.region.refuse(sender, f"found a Retired of the term {word.term}, expected one of its own")
         if word.term >= self._enlists.get(sender, NO_TERM):
             self._retired[sender] = word.term
             self.region.heard(word.term.number)
+        return self.answer()
 
     def forget(self, now: float) -> None:
         """Forget the words of removed runs, and the runs themselves as far as no rule asks about them."""
         members = self.view.members
-        for words in (self._enlists, self._retired):
+        for words in (self._enlists, self._retired, self._unanswered):
             for run in [run for run in words if run not in members]:
                 del words[run]
         if self.view.remembers_more:
@@ -148,12 +187,6 @@ class ShardCoordinator:
         if self._may_write(now):
             self.writer.yielded(sender, word, now)
 
-    def compare(self, key: str) -> None:
-        """Begin again where a table of this term is ahead of the one written here: the next version would be old."""
-        phase, table, draft = self.phase, self.region.tables.get(key), self.writer.tables.get(key)
-        if isinstance(phase, Leading) and table is not None and draft is not None and table.order > draft.order:
-            self.phase = Idle()
-
     def even_out(self, key: str, now: float) -> None:
         """Balance a key now, and beyond what is left uneven else, while this run may write."""
         if self._may_write(now):
@@ -164,7 +197,10 @@ class ShardCoordinator:
         self.writer.hosted(news, now)
 
     def welcome(self, newcomers: frozenset[UniqueAddress]) -> Sequence[PlacementEffect]:
-        """Send what is known to new members; they hold back messages until they know the tables."""
+        """Send what is known to new members; they hold back messages until they know the tables.
+
+        Again once they are up: before its own welcome a newcomer takes no word of anybody.
+        """
         if not isinstance(self.phase, Leading) or not newcomers:
             return ()
         news = self.writer.whole_tables()
@@ -185,7 +221,7 @@ class ShardCoordinator:
         if isinstance(self.phase, Idle) and self._may_begin(now):
             effects.extend(self._begin(now))
         if isinstance(self.phase, Enlisting):
-            effects.extend(self._enlist_more(self.phase))
+            effects.extend(self._enlist_more(self.phase, now))
             if self._may_lead(self.phase, now):
                 effects.extend(self._lead(self.phase, now))
         if self._may_write(now):
@@ -213,7 +249,9 @@ class ShardCoordinator:
         due = self.view.next_free(now)
         if isinstance(self.phase, Leading):
             due = min(due, self.writer.due(now))
-        for at in (self._began_at + AGAIN_AFTER, self._alone_since + LAST_MOVES_TIMEOUT):
+        named = self.phase.named_at.values() if isinstance(self.phase, Enlisting) else ()
+        strangers = (at + STRANGERS_WAITED_FOR for at in named)
+        for at in (*strangers, self._began_at + self._pause, self._alone_since + LAST_MOVES_TIMEOUT):
             if now < at < due:
                 due = at
         return due
@@ -232,7 +270,7 @@ class ShardCoordinator:
         if not all(member.unique in self._retired for member in self.view.older):
             return False  # looked at first, since it is so at most nodes
         own = self.view.own
-        if own is None or not self.view.is_up or not self.view.places(own) or now < self._began_at + AGAIN_AFTER:
+        if own is None or not self.view.is_up or not self.view.places(own) or now < self._began_at + self._pause:
             return False
         if self._next_number(own) > NUMBER_MAX:
             return False  # an epoch of it would not fit into 63 bits; at a term a second that takes 68 years
@@ -243,6 +281,8 @@ class ShardCoordinator:
         assert own is not None
         number = self._next_number(own)
         self._last = term = Term(number, own.incarnation)
+        is_again = now < self._began_at + 2 * AGAIN_AFTER_MAX
+        self._pause = min(2 * self._pause, AGAIN_AFTER_MAX) if is_again else AGAIN_AFTER
         self._began_at = now
         answer = self.region.enlist(Enlist(term))
         assert isinstance(answer, tuple)
@@ -252,18 +292,23 @@ class ShardCoordinator:
         return [TermBegun(number), *(Send(run, Enlist(term)) for run in self.view.heard)]
 
     def _next_number(self, own: Member) -> int:
-        return max(self.region.highest + 1, NUMBERS_PER_AGE * own.up_number)
+        return max(self.region.highest + 1, number_of_age(own.up_number))
 
     def _waiting(self, phase: Enlisting, now: float) -> set[UniqueAddress]:
-        return {run for run in phase.asked if run not in phase.answers and not self.view.is_gone(run, now)}
+        strangers = {
+            run for run, at in phase.named_at.items() if now >= at + STRANGERS_WAITED_FOR and not self.view.knows(run)
+        }
+        asked = phase.asked - strangers
+        return {run for run in asked if run not in phase.answers and not self.view.is_gone(run, now)}
 
-    def _enlist_more(self, phase: Enlisting) -> list[PlacementEffect]:
+    def _enlist_more(self, phase: Enlisting, now: float) -> list[PlacementEffect]:
         """Ask newcomers: a coordinator unaware of this term may have given a shard to one."""
         more = set(self.view.all_placing)
         for answer in phase.answers.values():
             more.update(answer.named)
         more -= phase.asked
         phase.asked |= more
+        phase.named_at |= {run: now for run in more if not self.view.knows(run)}
         return [Send(run, Enlist(phase.term)) for run in sorted(more) if self.view.is_heard(run)]
 
     def _may_lead(self, phase: Enlisting, now: float) -> bool:

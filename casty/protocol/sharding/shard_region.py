@@ -16,13 +16,14 @@ able to end the wait. So a step costs as much as it changes.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from casty.address import UniqueAddress
-from casty.protocol.effects import PublishEvent, Send
-from casty.protocol.messages.shard_bounds import KEYS_MAX
+from casty.protocol.effects import Note, PublishEvent, Send, Severity
+from casty.protocol.messages.shard_bounds import HELD_MAX, KEYS_MAX
 from casty.protocol.messages.shard_rows import NO_TERM, NUMBER_MAX, Moving, Opening, Owned, Row, Term
 from casty.protocol.messages.sharding import (
     Enlist,
@@ -48,14 +49,14 @@ from casty.protocol.sharding.placement_events import (
     Slot,
 )
 from casty.protocol.sharding.shard_table import Shards, ShardTable
-from casty.protocol.sharding.slice_parts import SliceParts, cut_answer, places_of
+from casty.protocol.sharding.slice_parts import SliceParts, cut_answer, lacking_here, lacking_there, places_of
 
 FLUSH_TIMEOUT = 2.0
 """Seconds for the markers of a move."""
 STUCK_AFTER = 30.0
 """Seconds after which entities that do not end are told of."""
-EARLY_MARKERS_MAX = 65_536
-"""Markers kept of moves not known here yet; further ones are dropped, and repeated by their senders."""
+EARLY_MARKERS_MAX = 4_096
+"""Markers kept of one sender for moves not known here yet; further ones are dropped, and repeated by their sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class ShardRegion:
     regions: set[str] = field(init=False, default_factory=set[str])
     """Keys hosted here now."""
     serves_until: float = field(init=False, default=-math.inf)
+    words_refused: int = field(init=False, default=0)
+    """Words of members that cannot be true."""
+    _told_of: set[UniqueAddress] = field(init=False, default_factory=set[UniqueAddress])
+    """Members with a word that the operator was told of."""
     _answer: tuple[Enlisted, ...] = field(init=False, default=())
     """Report of the shards held at the promise, until a table follows."""
     _parts: SliceParts = field(init=False, default_factory=SliceParts)
@@ -108,6 +113,8 @@ class ShardRegion:
     _markers: dict[tuple[str, int, int], set[UniqueAddress]] = field(
         init=False, default_factory=dict[tuple[str, int, int], set[UniqueAddress]]
     )
+    _early: Counter[UniqueAddress] = field(init=False, default_factory=Counter[UniqueAddress])
+    """Markers of moves not known here yet, by sender."""
     _said: dict[Slot, tuple[type, int]] = field(init=False, default_factory=dict[Slot, tuple[type, int]])
     """Last word about a shard as long as its row asks for one, and the epoch."""
 
@@ -132,6 +139,10 @@ class ShardRegion:
     def _is_due(self, slot: Slot) -> None:
         self._due.setdefault(slot[0], {})[slot[1]] = None
 
+    def forget(self) -> None:
+        """Forget the words of former members."""
+        self._told_of &= self.view.members.keys()
+
     def heard(self, number: int) -> None:
         """Take note of a number: no later term is to have it again."""
         if number <= NUMBER_MAX:
@@ -147,14 +158,27 @@ class ShardRegion:
         """Places of the tables taken here."""
         return tuple(self.tables[key].known for key in sorted(self.tables))
 
+    def refuse(self, sender: UniqueAddress, text: str) -> Sequence[PlacementEffect]:
+        """Count a word that cannot be true, and tell the operator of the first one of a run."""
+        self.words_refused += 1
+        if sender in self._told_of:
+            return ()
+        self._told_of.add(sender)
+        told = f"placement: {text}; ignored, and counted from now on: is {sender.address} of another version?"
+        return [Note(Severity.warning, told, about=sender.address)]
+
     def take(self, sender: UniqueAddress, news: TableSlice) -> Sequence[PlacementEffect]:
-        """Take a slice of a table, whoever passes it on; its own coordinator hears of a refusal."""
-        self.heard(news.term.number)
+        """Take a slice of a table from its coordinator."""
         if not self.promise.admits(news.term):
-            refusal = Send(sender, TermRefused(news.term, self.promise))
-            return [refusal] if sender.incarnation == news.term.incarnation else []
+            return [Send(sender, TermRefused(news.term, self.promise))]
+        known = self.tables.get(news.key)
+        if known is not None and known.num_shards != news.num_shards:
+            found = f"a table of {news.key!r} with {news.num_shards} shards"
+            return self.refuse(sender, f"expected one with {known.num_shards} shards, found {found}")
         if not all(map(self.view.knows, _runs_in(news))):
-            return ()  # who is up is known before; this row would wait for ever for a run that never was, to be removed
+            # who is up is known before; this row would wait for ever for a run that never was, to be removed
+            return self.refuse(sender, f"found a run in the table of {news.key!r}, expected members or removed ones")
+        self.heard(news.term.number)
         whole = self._parts.take(news)
         if whole is None or (news.key not in self.tables and len(self.tables) >= KEYS_MAX):
             return ()
@@ -162,9 +186,7 @@ class ShardRegion:
 
     def _take_whole(self, news: TableSlice) -> Sequence[PlacementEffect]:
         key, own = news.key, self.view.self_node
-        table = known = self.tables.get(key)
-        if table is None or (table.term < news.term and table.num_shards != news.num_shards and not news.after):
-            table = ShardTable(key, news.num_shards)  # all who hosted the key with another number have gone
+        table = self.tables.get(key) or ShardTable(key, news.num_shards)
         before = table.take(news)
         if before is None:
             return ()
@@ -180,8 +202,6 @@ class ShardRegion:
             if (old is not None and old.owner == own) or (row is not None and row.owner == own):
                 self._is_due((key, shard))
         changed = {shard: table.row(shard) for shard in before}
-        if known is not None and known is not table:
-            changed = dict.fromkeys(known.rows) | changed
         return [ShardTableChanged(table, changed), *self._markers_for(table, moved)]
 
     def answer(self, sender: UniqueAddress, digest: TableDigest) -> Sequence[PlacementEffect]:
@@ -192,28 +212,17 @@ class ShardRegion:
         return [Send(sender, page) for page in places_of(self.known)]
 
     def compare(self, sender: UniqueAddress, places: TablePlaces) -> Sequence[PlacementEffect]:
-        """Send tables lacking there, and ask for those lacking here."""
-        theirs = {known.key: known for known in places.tables}
-        effects: list[PlacementEffect] = []
-        for key, table in sorted(self.tables.items()):
-            is_told = (
-                places.after < key and (places.upto is None or key <= places.upto) if places.asks else key in theirs
-            )
-            if is_told and _lacks(theirs.get(key), table):
-                effects.extend(Send(sender, part) for part in table.slices_after(theirs.get(key)))
-        if places.asks:
-            behind = tuple(self._place(known) for known in places.tables if self._is_behind(known))
-            effects.extend([Send(sender, TablePlaces(behind, asks=False))] if behind else [])
-        return effects
-
-    def _is_behind(self, other: KnownTable) -> bool:
-        table = self.tables.get(other.key)
-        return table is None or table.is_behind(other)
-
-    def _place(self, other: KnownTable) -> KnownTable:
-        """Return the place of the table here with the key of another one."""
-        table = self.tables.get(other.key)
-        return KnownTable(other.key, other.num_shards, NO_TERM, 0) if table is None else table.known
+        """Send tables lacking there, if they are written here, and ask the writers for those lacking here."""
+        own = self.view.self_node
+        effects: list[PlacementEffect] = [
+            Send(sender, part) for part in lacking_there(self.tables, places, own.incarnation)
+        ]
+        wanted: dict[UniqueAddress, list[KnownTable]] = {}
+        for known, place in lacking_here(self.tables, places) if places.asks else ():
+            writer = self.view.run_of(known.term)
+            if writer is not None and writer != own:
+                wanted.setdefault(writer, []).append(place)
+        return [*effects, *(Send(run, TablePlaces(tuple(found), asks=False)) for run, found in wanted.items())]
 
     @property
     def digest(self) -> TableDigest:
@@ -222,15 +231,26 @@ class ShardRegion:
             self._digest = blake2b(repr(self.known).encode(), digest_size=16).digest()
         return TableDigest(self.highest, self._digest)
 
+    @property
+    def early_markers(self) -> int:
+        """Number of markers kept of moves not known here yet."""
+        return self._early.total()
+
     def marked(self, sender: UniqueAddress, marker: Marker) -> None:
         """Take note of the end of a sender's messages for a shard in a move."""
         table = self.tables.get(marker.key)
         if table is None or not 0 <= marker.shard < table.num_shards:
             return  # the owner of a shard has its table, and who is asked for a marker sends it again
-        if len(self._markers) < EARLY_MARKERS_MAX:
-            self._markers.setdefault((marker.key, marker.shard, marker.move), set()).add(sender)
-            if (marker.key, marker.shard) in self._flushing:
-                self._is_due((marker.key, marker.shard))
+        mark = (marker.key, marker.shard, marker.move)
+        if self._is_past(*mark) or sender in self._markers.get(mark, ()):
+            return
+        if not self._is_under_way(*mark):
+            if self._early[sender] >= EARLY_MARKERS_MAX:
+                return
+            self._early[sender] += 1
+        self._markers.setdefault(mark, set()).add(sender)
+        if mark[:2] in self._flushing:
+            self._is_due(mark[:2])
 
     def end(self, key: str, now: float) -> list[PlacementEffect]:
         """Close all shards of a key: nothing hosts it here any more."""
@@ -278,7 +298,7 @@ class ShardRegion:
         return [*effects, *self._say(words)]
 
     def _say(self, words: dict[type, dict[str, list[tuple[int, int]]]]) -> Iterable[PlacementEffect]:
-        coordinator = self._coordinator() if any(words.values()) else None
+        coordinator = self.view.run_of(self.promise) if any(words.values()) else None
         if coordinator is not None:
             yield from (Send(coordinator, Opened(key, tuple(said))) for key, said in words[Opened].items())
             yield from (Send(coordinator, Yielded(key, tuple(said))) for key, said in words[Yielded].items())
@@ -291,25 +311,25 @@ class ShardRegion:
         for slot in sorted(slot for slot in self._stopping if now - self.held[slot].stops_since >= STUCK_AFTER):
             del self._stopping[slot]
             effects.append(PublishEvent(ShardStuck(*slot)))
-        past = [mark for mark in self._markers if self._is_past(*mark)]
-        for mark in past:
-            del self._markers[mark]
+        self._markers = {mark: came for mark, came in self._markers.items() if not self._is_past(*mark)}
+        early = (came for mark, came in self._markers.items() if not self._is_under_way(*mark))
+        self._early = Counter(run for came in early for run in came)
         return effects
+
+    def _is_under_way(self, key: str, shard: int, move: int) -> bool:
+        table = self.tables.get(key)
+        row = None if table is None else table.row(shard)
+        return isinstance(row, Moving) and row.move == move
 
     def _is_past(self, key: str, shard: int, move: int) -> bool:
         table = self.tables.get(key)
-        row = None if table is None else table.row(shard)
-        return table is not None and move <= table.epoch and not (isinstance(row, Moving) and row.move == move)
+        return table is not None and move <= table.epoch and not self._is_under_way(key, shard, move)
 
     def due(self, now: float) -> float:
         """Return when a move waits for markers no longer."""
         if not self._flushing:
             return math.inf
         return min((at for slot in self._flushing if (at := self.held[slot].flushed_at) > now), default=math.inf)
-
-    def _coordinator(self) -> UniqueAddress | None:
-        named = (run for run in self.view.members if run.incarnation == self.promise.incarnation)
-        return next((run for run in named if self.view.is_heard(run)), None)
 
     def _look(self, slot: Slot, row: Row | None, now: float) -> tuple[Sequence[PlacementEffect], type | None]:
         """Obey a row; return what follows, and the word to be said."""
@@ -331,7 +351,8 @@ class ShardRegion:
     ) -> tuple[Sequence[PlacementEffect], type | None]:
         if one is not None:
             return (), None if one.is_stopping else Opened
-        if epoch <= self.last.get(slot, -1) or slot[0] not in self.regions or not self.view.is_up:
+        is_full = len(self.held) >= HELD_MAX
+        if epoch <= self.last.get(slot, -1) or is_full or slot[0] not in self.regions or not self.view.is_up:
             self.last[slot] = max(epoch, self.last.get(slot, -1))
             return (), Yielded
         if now >= self.serves_until:
@@ -367,7 +388,8 @@ class ShardRegion:
         effects: list[PlacementEffect] = []
         for shard in shards:
             row = table.row(shard)
-            if isinstance(row, Moving) and row.owner != self.view.self_node:
+            is_flushed = isinstance(row, Moving) and row.move != row.epoch  # else it has closed without a move
+            if isinstance(row, Moving) and is_flushed and row.owner != self.view.self_node:
                 effects.append(SendMarker(row.owner, table.key, shard, row.move))
         return effects
 
@@ -375,7 +397,3 @@ class ShardRegion:
 def _runs_in(news: TableSlice) -> set[UniqueAddress]:
     named = {row.owner for _, row in news.rows if row is not None}
     return named | {row.to for _, row in news.rows if isinstance(row, Moving) and row.to is not None}
-
-
-def _lacks(theirs: KnownTable | None, table: ShardTable) -> bool:
-    return theirs is None or (theirs.term, theirs.version) < table.order

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
 from casty.protocol.messages.shard_bounds import KEYS_MAX, is_held_before
 from casty.protocol.messages.shard_rows import NO_TERM, VERSION_MAX, Moving, Opening, Owned, Row, Term, stamp
-from casty.protocol.messages.sharding import Enlisted, HeldShard, Opened, TableSlice, Yielded
+from casty.protocol.messages.sharding import Enlisted, HeldShard, KnownTable, Opened, TableSlice, Yielded
 from casty.protocol.sharding.allocation import LEAST_SHARDS, MOVES_MAX, Allocation, LeastShards
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import HostsSeen, ShardConflict, Slot
@@ -71,6 +71,8 @@ class ShardRowsWriter:
         init=False, default_factory=dict[Slot, list[tuple[UniqueAddress, HeldShard]]]
     )
     """Further reports of one shard: each is told to close in its turn."""
+    _withheld: Collection[str] = field(init=False, default=frozenset())
+    """Keys beyond the bound with a shard held, by somebody's word: they have no table in this term."""
     _refusals: dict[str, Refusals] = field(init=False, default_factory=dict[str, Refusals])
     _balanced_at: float = field(init=False, default=-math.inf)
     _uneven: set[str] = field(init=False, default_factory=set[str])
@@ -82,33 +84,45 @@ class ShardRowsWriter:
         self._words.clear()
         self._more.clear()
         self._is_all_due = True
-        places: dict[str, tuple[Term, int, int]] = {}
-        for answer in answers.values():
-            for known in answer.tables:
-                place = (known.term, known.version, known.num_shards)
-                places[known.key] = max(place, places.get(known.key, place))
         reports: dict[Slot, list[tuple[UniqueAddress, HeldShard]]] = {}
         for run in sorted(answers):
             for held in (one for one in answers[run].held if is_held_before(one, term)):
                 reports.setdefault((held.key, held.shard), []).append((run, held))
         held_keys = {key for key, _ in reports}
-        for key in sorted(places.keys() - held_keys)[max(0, KEYS_MAX - len(held_keys)) :]:
-            del places[key]  # no node takes so many, and nobody holds a shard of these
+        places = self._tables_in(answers, held_keys)
+        self._withheld = held_keys - places.keys()
         rows: dict[str, dict[int, Row]] = {}
         for (key, shard), found in reports.items():
-            if key in places and 0 <= shard < places[key][2]:
-                closes = stamp(term, _first_version(places[key][1])) if len(found) > 1 else None
+            if key in places and 0 <= shard < places[key].num_shards:
+                closes = stamp(term, _first_version(places[key].version)) if len(found) > 1 else None
                 rows.setdefault(key, {})[shard] = _reported(*found[0], closes)
             if len(found) > 1:
                 self._more[key, shard] = found[1:]
         self.tables = {
-            key: ShardTableDraft(key, num_shards, term, _first_version(version), rows.get(key, {}))
-            for key, (_, version, num_shards) in sorted(places.items())
+            key: ShardTableDraft(key, known.num_shards, term, _first_version(known.version), rows.get(key, {}))
+            for key, known in sorted(places.items())
         }
         self._unplaced = {key: at for key, at in self._unplaced.items() if key not in self.tables}
         for key in self.hosts.keys() - self.tables.keys() - self._unplaced.keys():
             self._unplaced[key] = self.hosts[key].since + FIRST_PLACEMENT_AFTER
         return [ShardConflict(*slot, tuple(run for run, _ in reports[slot])) for slot in sorted(self._more)]
+
+    def _tables_in(
+        self, answers: Mapping[UniqueAddress, Enlisted], held_keys: Collection[str]
+    ) -> dict[str, KnownTable]:
+        """Return the tables of a term by its answers: of each key the newest, with the number of shards that counts.
+
+        Of different numbers it is that of this node's own table, or else the one of most answers. Of more keys than a
+        node takes those with a shard held come first, and of them those with a table here.
+        """
+        told: dict[str, dict[int, list[KnownTable]]] = {}
+        for answer in answers.values():
+            for known in answer.tables:
+                told.setdefault(known.key, {}).setdefault(known.num_shards, []).append(known)
+        own_answer = answers.get(self.view.self_node)
+        own = {} if own_answer is None else {known.key: known.num_shards for known in own_answer.tables}
+        taken = sorted(told, key=lambda key: (key not in held_keys, key not in own, key))[:KEYS_MAX]
+        return {key: _newest_of(told[key], own.get(key)) for key in taken}
 
     def whole_tables(self) -> list[TableSlice]:
         """Return all tables, whole."""
@@ -173,7 +187,7 @@ class ShardRowsWriter:
 
     def _first_table(self, key: str, now: float) -> ShardTableDraft | None:
         hosts = self.hosts.get(key)
-        if hosts is None or not hosts.runs or now < hosts.since + FIRST_PLACEMENT_AFTER:
+        if hosts is None or not hosts.runs or now < hosts.since + FIRST_PLACEMENT_AFTER or key in self._withheld:
             return None
         self._unplaced.pop(key, None)
         table = self.tables[key] = ShardTableDraft(key, hosts.num_shards, self.term)
@@ -293,6 +307,15 @@ class ShardRowsWriter:
         retries = [at for refusals in self._refusals.values() for _, at in refusals.values()]
         times = [*self._unplaced.values(), *retries, self._balanced_at + REBALANCE_EVERY]
         return min((at for at in times if at > now), default=math.inf)
+
+
+def _newest_of(told: Mapping[int, Sequence[KnownTable]], own: int | None) -> KnownTable:
+    number = own if own is not None else max(told, key=lambda one: (len(told[one]), max(_order(t) for t in told[one])))
+    return max(told[number], key=_order)
+
+
+def _order(known: KnownTable) -> tuple[Term, int]:
+    return known.term, known.version
 
 
 def _first_version(highest: int) -> int:

@@ -1,8 +1,8 @@
 """Pages of what placement exchanges: slices and answers too large for one count when all their parts have come.
 
-Owns the unfinished slices, at most one of each key: the newest; and the cuts of answers and of the places of many
-tables. It does not know what a slice changes (`shard_table`), or who repeats a lost part: a digest does, which says
-that the table here is behind, and the coordinator, which asks again.
+Owns the unfinished slices, at most one of each key: the newest; the cuts of answers and of the places of many tables;
+and the news that one of two nodes lacks. It does not know what a slice changes (`shard_table`), or who repeats a lost
+part: a digest does, which says that the table here is behind, and the coordinator, which asks again.
 
 How it works: all parts of one answer are cut from what was held at the moment of the promise, so that those of two
 repetitions fit together.
@@ -10,12 +10,13 @@ repetitions fit together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from casty.protocol.messages.shard_bounds import KEYS_MAX, is_sound
-from casty.protocol.messages.shard_rows import Row, Term
+from casty.protocol.messages.shard_bounds import HELD_MAX, KEYS_MAX, UNFINISHED_ROWS_MAX, is_sound
+from casty.protocol.messages.shard_rows import NO_TERM, Row, Term
 from casty.protocol.messages.sharding import Enlisted, HeldShard, KnownTable, TablePlaces, TableSlice
+from casty.protocol.sharding.shard_table import ShardTable
 from casty.protocol.state.paging import NUMBER_BYTES, Room, Weight, room_after, text_bytes
 
 ANSWER_PARTS_MAX = 4_096
@@ -34,6 +35,11 @@ class UnfinishedSlice:
         default_factory=dict[int, tuple[tuple[int, Row | None], ...]]
     )
     """By part."""
+
+    @property
+    def count(self) -> int:
+        """Number of rows that have come."""
+        return sum(map(len, self.rows.values()))
 
 
 @dataclass(slots=True)
@@ -57,11 +63,20 @@ class SliceParts:
         elif known.place != place:
             return None
         known.rows.setdefault(news.part, news.rows)
+        if known.count > news.num_shards:
+            del self.unfinished[news.key]  # no slice has two rows of one shard
+            return None
         if len(known.rows) < news.parts:
+            self._keep_bound()
             return None
         del self.unfinished[news.key]
         rows = tuple(row for part in range(news.parts) for row in known.rows[part])
         return replace(news, rows=rows, part=0, parts=1)
+
+    def _keep_bound(self) -> None:
+        rows = sum(one.count for one in self.unfinished.values())
+        while rows > UNFINISHED_ROWS_MAX:
+            rows -= self.unfinished.pop(next(iter(self.unfinished))).count
 
     def forget(self, key: str, order: tuple[Term, int]) -> None:
         """Forget an unfinished slice that a table of that order has overtaken."""
@@ -88,6 +103,8 @@ def whole_answer(parts: dict[int, Enlisted], news: Enlisted) -> Enlisted | None:
     """Add a part to those that have come; return the whole answer if it was the last one."""
     if not 0 <= news.part < news.parts <= ANSWER_PARTS_MAX:
         return None
+    if sum(len(part.held) for part in parts.values()) + len(news.held) > HELD_MAX and news.part not in parts:
+        return None  # nobody holds so many
     parts.setdefault(news.part, news)
     if len(parts) < news.parts or 0 not in parts:
         return None
@@ -101,3 +118,32 @@ def places_of(known: Sequence[KnownTable]) -> list[TablePlaces]:
     return [
         TablePlaces(tuple(cut), after or "", upto) for cut, after, upto in zip(cuts, ["", *ends], ends, strict=False)
     ]
+
+
+def lacking_there(tables: Mapping[str, ShardTable], places: TablePlaces, writer: int) -> Iterator[TableSlice]:
+    """Return the news for the sender of places, of the tables with this incarnation in their term alone.
+
+    Nobody takes a table from another run than its writer. One with another number of shards would be refused there.
+    """
+    theirs = {known.key: known for known in places.tables}
+    for key, table in sorted(tables.items()):
+        is_told = places.after < key and (places.upto is None or key <= places.upto) if places.asks else key in theirs
+        known = theirs.get(key)
+        if is_told and table.term.incarnation == writer and _lacks(known, table):
+            yield from table.slices_after(known)
+
+
+def lacking_here(tables: Mapping[str, ShardTable], places: TablePlaces) -> Iterator[tuple[KnownTable, KnownTable]]:
+    """Return the places of newer tables than those here, and the places of these."""
+    for known in places.tables:
+        table = tables.get(known.key)
+        if table is None:
+            yield known, KnownTable(known.key, known.num_shards, NO_TERM, 0)
+        elif table.num_shards == known.num_shards and table.is_behind(known):
+            yield known, table.known
+
+
+def _lacks(theirs: KnownTable | None, table: ShardTable) -> bool:
+    if theirs is None:
+        return True
+    return theirs.num_shards == table.num_shards and (theirs.term, theirs.version) < table.order

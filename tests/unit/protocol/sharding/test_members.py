@@ -72,9 +72,9 @@ def test_a_removed_run_is_remembered_as_long_as_its_work_is_not_free() -> None:
 def test_a_removed_run_is_remembered_as_long_as_a_row_names_it() -> None:
     placement = ShardPlacement(Z, random.Random(1))
     placement.handle(MembersSeen(removed(also=(member("a", up_number=1), member("b", up_number=2)))), 0.0)
-    table = ShardTable("carts", 4).begun(Term(300, B.incarnation), 1, {0: Owned(A, 1)})
+    table = ShardTable("carts", 4).begun(Term(300, A.incarnation), 1, {0: Owned(A, 1)})
     for part in table.slices_after(None):
-        placement.handle(PlacementCame(B, part), 0.5)
+        placement.handle(PlacementCame(A, part), 0.5)
     placement.handle(MembersSeen(removed("a", also=(member("b", up_number=2),))), 1.0)
     placement.handle(MembersSeen(removed(also=(member("b", up_number=2),))), 2.0)
     assert placement.view.is_gone(A, 2.0)

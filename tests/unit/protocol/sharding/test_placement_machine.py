@@ -25,7 +25,7 @@ def test_a_node_without_tables_tells_nobody_of_them() -> None:
     placement = ShardPlacement(C, random.Random(1))
     placement.handle(MembersSeen(THREE), 0.0)
     assert not digests(placement.handle(TimerFired(REMIND), 1.0))
-    table = ShardTable("carts", 4).begun(Term(300, 1), 1, {0: Owned(A, 1)})
+    table = ShardTable("carts", 4).begun(Term(300, A.incarnation), 1, {0: Owned(A, 1)})
     for part in table.slices_after(None):
         placement.handle(PlacementCame(A, part), 1.5)
     assert len(digests(placement.handle(TimerFired(REMIND), 2.0))) == 1
@@ -36,6 +36,6 @@ def test_a_node_without_tables_asks_for_them_as_long_as_somebody_hosts_entities(
     placement.handle(MembersSeen(THREE), 0.0)
     placement.handle(HostsSeen("carts", 4, frozenset({A})), 0.5)
     (digest,) = digests(placement.handle(TimerFired(REMIND), 1.0))
-    assert digest.to in {A, B}
+    assert digest.to == A  # who writes the tables, as it seems
     placement.handle(HostsSeen("carts", 4, frozenset()), 1.5)
     assert not digests(placement.handle(TimerFired(REMIND), 2.0))

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.messages.shard_bounds import KEYS_MAX
+from casty.protocol.messages.shard_bounds import KEYS_MAX, UNFINISHED_ROWS_MAX
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
 from casty.protocol.messages.sharding import Enlisted, HeldShard, TablePlaces, TableSlice
+from casty.protocol.sharding import slice_parts
 from casty.protocol.sharding.shard_table import ShardTable, row_weight
 from casty.protocol.sharding.slice_parts import SliceParts, cut_answer, places_of, whole_answer
 from casty.protocol.state.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
@@ -77,9 +78,30 @@ def test_a_table_that_overtakes_an_unfinished_slice_lets_it_be_forgotten() -> No
 
 def test_unfinished_slices_are_bounded() -> None:
     came, part = SliceParts(), table().slices_after(None)[0]
+    small = replace(part, rows=part.rows[:3])
     for number in range(KEYS_MAX + 10):
-        came.take(replace(part, key=f"k{number}"))
+        came.take(replace(small, key=f"k{number}"))
     assert len(came.unfinished) == KEYS_MAX
+    for number in range(KEYS_MAX):
+        came.take(replace(part, key=f"k{number}", upto=part.upto + 1))
+    assert sum(one.count for one in came.unfinished.values()) <= UNFINISHED_ROWS_MAX
+    assert f"k{KEYS_MAX - 1}" in came.unfinished
+
+
+def test_parts_with_more_rows_than_there_are_shards_make_no_slice() -> None:
+    came, part = SliceParts(), table().slices_after(None)[0]
+    twice = replace(part, parts=3, rows=part.rows * (1 + SHARDS // len(part.rows)))
+    assert came.take(twice) is None
+    assert not came.unfinished
+
+
+def test_an_answer_with_more_shards_than_a_node_holds_never_becomes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slice_parts, "HELD_MAX", 100)
+    held = tuple(HeldShard("carts", shard, 1, None) for shard in range(60))
+    parts = [Enlisted(Term(2, 7), held, (), (), number, 2) for number in range(2)]
+    came: dict[int, Enlisted] = {}
+    assert [whole_answer(came, part) for part in [*parts, *parts]] == [None] * 4
+    assert list(came) == [0]
 
 
 def test_the_parts_of_an_answer_fit_into_frames_and_make_it_whole_in_any_order() -> None:
