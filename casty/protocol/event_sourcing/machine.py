@@ -124,6 +124,19 @@ class SourcedMachine:
         model: Functions and options.
     """
 
+    __slots__ = (
+        "_batch",
+        "_is_saving",
+        "damage",
+        "is_stopped",
+        "model",
+        "persistence_id",
+        "phase",
+        "seq",
+        "snapshot_seq",
+        "state",
+    )
+
     def __init__(self, persistence_id: str, model: SourcedModel) -> None:
         self.persistence_id = persistence_id
         self.model = model
@@ -135,7 +148,8 @@ class SourcedMachine:
         """Reason of the phase ``failed``."""
         self.is_stopped = False
         """Whether an effect has stopped the entity, and all before it has left."""
-        self._snapshot_seq = 0
+        self.snapshot_seq = 0
+        """Number of the last event in a snapshot."""
         self._is_saving = False
         self._batch = _Batch(model.empty)
 
@@ -148,13 +162,19 @@ class SourcedMachine:
         """Begin to recover, from nothing."""
         assert self.phase is not SourcedPhase.appending
         self.phase = SourcedPhase.recovering
-        self.state, self.seq, self._snapshot_seq = self.model.empty, 0, 0
+        self.state, self.seq, self.snapshot_seq = self.model.empty, 0, 0
         self._batch = _Batch(self.state)
 
     def restore(self, seq: int, state: object) -> None:
         """Take a snapshot, or a stored value."""
         assert self.phase is SourcedPhase.recovering
-        self.state, self.seq, self._snapshot_seq = state, seq, seq
+        self.state, self.seq, self.snapshot_seq = state, seq, seq
+
+    def resume(self, seq: int, state: object, snapshot_seq: int) -> None:
+        """Go on, ready, with what `seq`, `state` and `snapshot_seq` were at rest."""
+        assert self.phase is SourcedPhase.recovering
+        self.state, self.seq, self.snapshot_seq = state, seq, snapshot_seq
+        self.recovered()
 
     def replay(self, seq: int, event: object) -> None:
         """Apply a stored event. Raises JournalDamaged where it is not the next one, or ``apply`` raises."""
@@ -270,7 +290,7 @@ class SourcedMachine:
     def snapshot_due(self) -> TakeSnapshot | None:
         """Return the snapshot to take now, if any; `snapshot_over` tells of its end."""
         every = self.model.snapshots
-        if every is None or self._is_saving or self.seq - self._snapshot_seq < every.events:
+        if every is None or self._is_saving or self.seq - self.snapshot_seq < every.events:
             return None
         self._is_saving = True
         return TakeSnapshot(self.seq, self.state)
@@ -279,7 +299,7 @@ class SourcedMachine:
         """Take note of the end of a snapshot; a failed one is due again."""
         self._is_saving = False
         if is_stored:
-            self._snapshot_seq = max(self._snapshot_seq, taken.seq)
+            self.snapshot_seq = max(self.snapshot_seq, taken.seq)
 
     def _leave(self, command: object, steps: Sequence[SourcedStep]) -> Sequence[SourcedStep]:
         """Return steps without any event before them to be stored; keep others with the batch."""

@@ -18,7 +18,8 @@ from casty.protocol.event_sourcing.machine import SourcedMachine, SourcedModel
 from casty.runtime.annotations import annotated
 from casty.runtime.behavior.behavior import Behavior, Composed, setup, task
 from casty.runtime.journaling.system_journal import EntityScope, EntityScoped, SystemJournal
-from casty.runtime.sourcing.sourced_actor import SourcedActor, SourcedPlace
+from casty.runtime.sourcing.sourced_actor import SourcedActor
+from casty.runtime.sourcing.sourced_store import SourcedPlace
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import kernel_of
 from casty.schema.events import check_chain, event_facts
@@ -163,14 +164,14 @@ class SourcedBehavior(Composed[M]):
         if kernel.journal is None:
             raise ConfigError(f"{self.maker} has no journal: {NO_JOURNAL}")
         self.check_types()
-        journal, place = kernel.journal, ctx.entity_scope if isinstance(ctx, EntityScoped) else None
+        journal, found = kernel.journal, ctx.entity_scope if isinstance(ctx, EntityScoped) else None
         if self.functions.apply is None and journal.states is None:
             raise ConfigError(f"{self.maker} needs a journal that stores states, got {journal.journal!r}")
-        scope = self._scope(ctx.self.path, journal, place)
+        scope = self._scope(ctx.self.path, journal, found)
         machine = SourcedMachine(scope.persistence_id, self.model(journal.codec, is_checked=journal.checks_states))
         state_type = self.functions.state_type(self.empty)
-        actor = SourcedActor(machine, SourcedPlace(journal, scope, kernel, state_type), self.functions.decide_async)
-        return task(actor.main)
+        place = SourcedPlace(journal, scope, kernel, state_type, lambda: ctx.log)
+        return task(SourcedActor(machine, place, self.functions.decide_async).main)
 
     def _scope(self, path: str, journal: SystemJournal, place: EntityScope | None) -> EntityScope:
         given = self.persistence_id
