@@ -21,6 +21,7 @@ from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.messages.shard_rows import Owned
 from casty.protocol.messages.sharding import Marker
+from casty.protocol.sharding.entity_cell import EntityPhase
 from casty.protocol.sharding.entity_events import (
     CancelEntity,
     DeliverToEntity,
@@ -32,7 +33,7 @@ from casty.protocol.sharding.entity_events import (
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entity_table import EntityLimits, EntityPhase, EntityTable
+from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
 from casty.protocol.sharding.placement_events import (
     CloseShard,
     OpenShard,

@@ -7,15 +7,36 @@ know when an entity can take messages: its host puts it in, and takes it out.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Never, TypeVar
+from typing import Never, Protocol, TypeVar
 
 from casty.address import ActorAddress, entity_path
-from casty.protocol.sharding.entity_table import EntityCell
-from casty.runtime.actor.cell import Cell
+from casty.protocol.sharding.entity_cell import EntityCell
+from casty.runtime.actor.actor_ports import ActorKernel
+from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.ref import LocalRef, OwnRef
+from casty.runtime.ports import Recipient
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
+
+
+class EntityActor(Recipient, Protocol):
+    """Actor of an entity, or an entity without one that looks like an actor."""
+
+    @property
+    def kernel(self) -> ActorKernel:
+        """Common part of the actors of its system."""
+        ...
+
+    @property
+    def ref(self) -> LocalRef[object]:
+        """Its own ref."""
+        ...
+
+    @property
+    def mailbox(self) -> MessageQueue:
+        """Messages waiting for it."""
+        ...
 
 
 class ActiveEntity:
@@ -23,7 +44,7 @@ class ActiveEntity:
 
     __slots__ = ("actor", "epoch", "key", "mailbox", "record")
 
-    def __init__(self, key: str, record: EntityCell, actor: Cell) -> None:
+    def __init__(self, key: str, record: EntityCell, actor: EntityActor) -> None:
         self.key = key
         self.record = record
         """Entry of the entity in the table of its host."""

@@ -14,14 +14,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Never, Protocol, assert_never, cast
+from typing import Any, Never, Protocol, assert_never, cast
 from urllib.parse import quote
 
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.leases.shard_scopes import ShardScopes
 from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity
+from casty.cluster.sharding.pure.pure_entities import NAME, SAFE, PureEntities
+from casty.cluster.sharding.pure.pure_entity import PureEntity
+from casty.cluster.sharding.pure.pure_models import PureModels
 from casty.errors import ActorStoppedError
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
+from casty.protocol.sharding.entity_cell import EntityCell, EntityPhase
 from casty.protocol.sharding.entity_events import (
     CancelEntity,
     DeliverToEntity,
@@ -35,7 +39,7 @@ from casty.protocol.sharding.entity_events import (
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entity_table import EntityLimits, EntityPhase, EntityTable
+from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
@@ -48,12 +52,9 @@ from casty.runtime.events import Terminated
 from casty.runtime.journaling.system_journal import EntityScope
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
-from casty.runtime.messaging.signals import PILL, PoisonPill
+from casty.runtime.messaging.signals import PILL
 from casty.runtime.system.context import ActorContext, ActorParts, spawn_cell
 from casty.runtime.system.kernel import Kernel
-
-SAFE: Final = " !$&'()*+,;=:@~"
-"""Characters of an id, left as they are in the name of its actor."""
 
 
 class EntityOwner(Protocol):
@@ -212,9 +213,15 @@ class EntityHosting:
         self._guard = LeaseGuard(serving, kernel.now)
         self._closed = closed
         self.table = EntityTable(kind.key, kernel.rng, kind.limits)
+        self._serving = serving
         self._scopes: ShardScopes | None = None
+        self._models: PureModels | None = None
         if kernel.journal is not None:
             self._scopes = ShardScopes(kernel.journal, kind.key, kind.num_shards, serving, self._epoch_of)
+            self._models = PureModels(kernel.journal)
+        self._pure: PureEntities | None = None
+        self._made: dict[str, Callable[[], Behavior[Any]]] = {}
+        """Behaviours made for actors that are about to begin."""
         self._active: dict[int, _Activation] = {}
         self._events: deque[EntityEvent] = deque()
         self._tasks: SharedTasks | None = None
@@ -245,9 +252,9 @@ class EntityHosting:
 
     def place(self, event: OpenShard | CloseShard | ServesUntil) -> None:
         """Take an order of the placement."""
-        if isinstance(event, CloseShard) and event.shard in self.table.shards:
-            for entity_id in self.table.shards[event.shard].ids:
-                self._owner.active.pop(entity_id.encode(), None)
+        if isinstance(event, CloseShard):
+            for record in self.table.members(event.shard):
+                self._owner.active.pop(record.entity_id.encode(), None)
         self.take(event)
 
     def end(self) -> None:
@@ -262,7 +269,9 @@ class EntityHosting:
 
     def make(self, entity_id: str) -> Behavior[Any]:
         """Make the behaviour of an entity."""
-        return forms.Intercepted(self._factory(entity_id), cast("forms.Interceptor", self._guard))
+        made = self._made.pop(entity_id, None)
+        behavior = self._factory(entity_id) if made is None else made()
+        return forms.Intercepted(behavior, cast("forms.Interceptor", self._guard))
 
     def ref(self, entity_id: str) -> RoutedEntityRef[Any]:
         """Return the ref of an entity."""
@@ -271,12 +280,15 @@ class EntityHosting:
     def ended(self, activation: _Activation, *, has_failed: bool) -> None:
         """Take the end of an actor."""
         del self._active[activation.number]
-        self._retire(activation.entity_id)
+        self._ended(activation.entity_id, activation.number, activation.left, has_failed=has_failed)
+
+    def _ended(self, entity_id: str, number: int, left: tuple[EntityMessage, ...], *, has_failed: bool) -> None:
+        self._retire(entity_id)
         if self._is_over:
-            for message in activation.left:
+            for message in left:
                 self._refuse(message, RefusalReason.moved)
             return
-        self.take(EntityEnded(activation.entity_id, activation.number, has_failed, activation.left))
+        self.take(EntityEnded(entity_id, number, has_failed, left))
 
     def _perform(self, effects: Sequence[EntityEffect]) -> None:
         for effect in effects:
@@ -284,15 +296,13 @@ class EntityHosting:
                 case StartEntity():
                     self._start(effect)
                 case DeliverToEntity(number, message):
-                    self._deliver(self._active.get(number), message)
+                    self._deliver(number, message)
                 case StopEntity(entity_id, number):
                     self._retire(entity_id)
-                    self._deliver(self._active.get(number), PILL)
+                    self._stop(entity_id, number)
                 case CancelEntity(entity_id, number):
                     self._retire(entity_id)
-                    cell = self._active[number].cell
-                    if cell is not None:
-                        cell.kill()
+                    self._cancel(entity_id, number)
                 case RefuseMessage(message, reason):
                     self._refuse(message, reason)
                 case ShardClosed(shard=shard):
@@ -313,6 +323,9 @@ class EntityHosting:
 
     def _start(self, order: StartEntity) -> None:
         entity_id = order.entity_id
+        if self._models is not None and self._start_pure(self.table.cells[entity_id], self._models):
+            self.take(EntityStarted(entity_id, order.activation))
+            return
         one = _Activation(self, entity_id, order.activation, self.table.cells[entity_id].shard, order.epoch)
         name = quote(entity_id, safe=SAFE)
         try:
@@ -330,6 +343,60 @@ class EntityHosting:
         self._active[one.number] = one
         self.take(EntityStarted(entity_id, order.activation))
 
+    def _start_pure(self, record: EntityCell, models: PureModels) -> bool:
+        """Start an entity that is pure functions; False, and its behaviour is kept, where it needs an actor."""
+        try:
+            made = self._factory(record.entity_id)
+        except Exception as error:  # the user's code: its actor fails with it
+            self._made[record.entity_id] = partial(_raise, error)
+            return False
+        model = models.model_of(made)
+        if model is None:
+            self._made[record.entity_id] = lambda: made
+            return False
+        try:
+            self._pure_entities().start(record, model)
+        except ActorStoppedError:
+            self.end()
+        return True
+
+    def _pure_entities(self) -> PureEntities:
+        """Return the entities that are pure functions. Raises ActorStoppedError where their host is stopping."""
+        if self._pure is None:
+            kernel = self._kernel
+            assert kernel.journal is not None
+            pure = PureEntities(kernel, kernel.journal, self._region, self, self._serving)
+            name = NAME.format(kernel.next_serial())
+            parts, family = ActorParts(), self._region.own_family()
+            spawn_cell(family, pure.behavior(), name, kernel.config.mailbox_for(""), parts, internal=True)
+            self._pure = pure
+        return self._pure
+
+    def scope_of(self, record: EntityCell) -> EntityScope:
+        """Return the place of an entity in the journal."""
+        assert self._scopes is not None
+        return self._scopes.scope(record.entity_id, record.shard, record.epoch)
+
+    def pure_rests(self, record: EntityCell) -> None:
+        """Take note of an entity without a mailbox."""
+        self._retire(record.entity_id)
+
+    def pure_over(self, known: frozenset[int]) -> None:
+        """Take the end of all entities that are pure functions: those known are told of one by one."""
+        self._pure = None
+        if self._region.own_family().closed:
+            self.end()
+            return
+        for record in [
+            one for one in self.table.cells.values() if one.model is not None and one.activation not in known
+        ]:
+            self.pure_ended(record, record.activation, (), has_failed=False)
+
+    def pure_ended(self, record: EntityCell, number: int, left: tuple[EntityMessage, ...], *, has_failed: bool) -> None:
+        """Take the end of an entity that is pure functions."""
+        record.model = record.state = None
+        self._ended(record.entity_id, number, left, has_failed=has_failed)
+
     def _shared_tasks(self) -> SharedTasks:
         if self._tasks is None:
             self._tasks = SharedTasks(self._region.own_family())
@@ -346,27 +413,59 @@ class EntityHosting:
 
     def _activate(self, started: EntityStarted) -> None:
         """Let messages go straight to a started entity, if nothing has ended it since."""
-        one, record = self._active.get(started.activation), self.table.cells.get(started.entity_id)
-        if one is None or record is None or record.activation != one.number or record.phase is not EntityPhase.active:
+        record = self.table.cells.get(started.entity_id)
+        if record is None or record.activation != started.activation or record.phase is not EntityPhase.active:
             return
-        if one.cell is not None and not self.table.shards[record.shard].is_closing:
-            self._owner.active[one.entity_id.encode()] = ActiveEntity(self.table.key, record, one.cell)
+        if self.table.shards[record.shard].is_closing:
+            return
+        one = self._active.get(started.activation)
+        actor = self._pure_of(record) if one is None else one.cell
+        if actor is not None:
+            self._owner.active[record.entity_id.encode()] = ActiveEntity(self.table.key, record, actor)
 
     def _retire(self, entity_id: str) -> None:
         """Let no message go straight to an ending entity."""
         self._owner.active.pop(entity_id.encode(), None)
 
-    def _deliver(self, one: _Activation | None, message: EntityMessage | PoisonPill) -> None:
+    def _pure_of(self, record: EntityCell) -> PureEntity | None:
+        """Return an active entity that is pure functions, with a mailbox."""
+        return None if self._pure is None or record.model is None else self._pure.known(record)
+
+    def _stop(self, entity_id: str, number: int) -> None:
+        one = self._active.get(number)
+        if one is not None and one.cell is not None:
+            one.cell.ref.deliver(PILL)
+        elif self._pure is not None:
+            self._pure.stop(self.table.cells[entity_id])
+
+    def _cancel(self, entity_id: str, number: int) -> None:
+        one = self._active.get(number)
+        if one is not None and one.cell is not None:
+            one.cell.kill()
+        elif self._pure is not None:
+            self._pure.cancel(self.table.cells[entity_id])
+
+    def _deliver(self, number: int, message: EntityMessage) -> None:
         """Put a message into the mailbox of an entity; one that came too late for it starts the entity again."""
-        if one is None or one.cell is None:
+        one = self._active.get(number)
+        actor: Cell | PureEntity | None = None
+        if one is not None:
+            actor = one.cell
+        elif (record := self.table.cells.get(message.entity_id)) is not None and record.activation == number:
+            actor = self._pure_of(record)
+            self._activate(EntityStarted(message.entity_id, number))
+        if actor is None:
             return
-        ref, content = one.cell.ref, message.message if isinstance(message, EntityMessage) else message
+        ref, content = actor.ref, message.message
         is_taken = ref.deliver_request(content) if isinstance(content, Request) else ref.deliver(content)
-        if is_taken is not True and isinstance(message, EntityMessage):
-            if is_taken is False:
-                one.left += (message,)
-            else:
-                self._refuse(message, RefusalReason.full)
+        if is_taken is False and one is not None:
+            one.left += (message,)
+        elif is_taken is not True:
+            self._refuse(message, RefusalReason.full)
 
     def _refuse(self, message: EntityMessage, reason: RefusalReason) -> None:
         self._owner.drop(self._owner.ref(message.entity_id), message.message, reason)
+
+
+def _raise(error: Exception) -> Never:
+    raise error

@@ -209,6 +209,11 @@ class SourcedMachine:
     # Commands
 
     @property
+    def is_resting(self) -> bool:
+        """Whether `seq`, `state` and `snapshot_seq` say all there is to say."""
+        return self.phase is SourcedPhase.ready and not (self._batch.count or self.is_stopped or self._is_saving)
+
+    @property
     def tentative(self) -> object:
         """State for the next decision, with all decisions of the batch in it."""
         return self._batch.state
@@ -287,10 +292,15 @@ class SourcedMachine:
 
     # Snapshots
 
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether a snapshot is due."""
+        every = self.model.snapshots
+        return every is not None and not self._is_saving and self.seq - self.snapshot_seq >= every.events
+
     def snapshot_due(self) -> TakeSnapshot | None:
         """Return the snapshot to take now, if any; `snapshot_over` tells of its end."""
-        every = self.model.snapshots
-        if every is None or self._is_saving or self.seq - self.snapshot_seq < every.events:
+        if not self.needs_snapshot:
             return None
         self._is_saving = True
         return TakeSnapshot(self.seq, self.state)

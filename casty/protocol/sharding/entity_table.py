@@ -22,11 +22,17 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import assert_never
 
 from casty.protocol.backoff import backoff_delay
 from casty.protocol.effects import PublishEvent, Rng, StartTimer, TimerFired
+from casty.protocol.sharding.entity_cell import (
+    GONE_MEMBERS_MAX,
+    EntityCell,
+    EntityPhase,
+    EntityTroubles,
+    OpenedShard,
+)
 from casty.protocol.sharding.entity_events import (
     ENTITIES_DUE,
     CancelEntity,
@@ -72,49 +78,6 @@ class EntityLimits:
     """Id of the one entity that starts with its shard, and again after a failure, without a message; empty: none."""
 
 
-class EntityPhase(Enum):
-    """Phase of an entity's life."""
-
-    queued = auto()
-    starting = auto()
-    active = auto()
-    stopping = auto()
-    pausing = auto()
-
-
-@dataclass(slots=True)
-class EntityCell:
-    """One entity, as long as it has an activation or messages."""
-
-    entity_id: str
-    shard: int
-    epoch: int
-    last_used: float
-    phase: EntityPhase = EntityPhase.queued
-    activation: int = 0
-    waiting: deque[EntityMessage] | None = None
-    """Made for the first message that waits, and let go with the last: empty, it is a tenth of an entity."""
-    failures: int = 0
-    """Failures in a row: since an activation has lasted for `STEADY_AFTER`, or ended well."""
-    first: EntityMessage | None = None
-    """First message of the activation, if the one before has left it."""
-    started_at: float = math.inf
-    retry_at: float = math.inf
-    """Time of its next start after a failure."""
-
-
-@dataclass(slots=True)
-class OpenedShard:
-    """One shard, open here or closing."""
-
-    epoch: int
-    ids: dict[str, None] = field(default_factory=dict[str, None])
-    """Its entities, in order of their start."""
-    is_closing: bool = False
-    closes_by: float = math.inf
-    is_cancelled: bool = False
-
-
 @dataclass(slots=True)
 class EntityTable:
     """The machine of one key; feed it `EntityEvent` values."""
@@ -133,7 +96,7 @@ class EntityTable:
     _activations: int = field(init=False, default=0)
     _starting: int = field(init=False, default=0)
     _queue: dict[str, None] = field(init=False, default_factory=dict[str, None])
-    idle: list[tuple[float, str, int]] = field(init=False, default_factory=list[tuple[float, str, int]])
+    idle: list[EntityCell] = field(init=False, default_factory=list[EntityCell])
     """Heap of active entities by last use; an entry is looked at again when it is due, and may be late."""
     _agenda: list[tuple[float, str, int]] = field(init=False, default_factory=list[tuple[float, str, int]])
     """Heap of pauses (by entity) and of closing shards (by number, with no entity)."""
@@ -161,7 +124,9 @@ class EntityTable:
                 cell = self._cell_of(entity_id, activation)
                 if cell is not None and cell.phase is EntityPhase.starting:
                     self._starting -= 1
-                    cell.phase, cell.started_at = EntityPhase.active, now
+                    cell.phase = EntityPhase.active
+                    if cell.troubles is not None:
+                        cell.troubles.started_at = now
                     self._note_use(cell, now)
                     yield from self._settle(cell, now)
             case EntityEnded():
@@ -209,8 +174,15 @@ class EntityTable:
     def _add(self, entity_id: str, number: int, now: float) -> EntityCell:
         shard = self.shards[number]
         cell = self.cells[entity_id] = EntityCell(entity_id, number, shard.epoch, now)
-        shard.ids[entity_id] = self._queue[entity_id] = None
+        shard.members.append(cell)
+        shard.count += 1
+        self._queue[entity_id] = None
         return cell
+
+    def members(self, number: int) -> list[EntityCell]:
+        """Return the entities of a shard, in the order in which they came."""
+        shard = self.shards.get(number)
+        return [] if shard is None else [cell for cell in shard.members if self.cells.get(cell.entity_id) is cell]
 
     def _start_queued(self, now: float) -> Iterator[EntityEffect]:
         while self._queue and self._starting < self.limits.starts_max and now < self.serves_until:
@@ -238,10 +210,13 @@ class EntityTable:
     def _note_use(self, cell: EntityCell, now: float) -> None:
         if cell.entity_id == self.limits.kept:
             return  # nothing passivates it
+        if cell.idle_at is not None:
+            return  # since an activation before this one
         if len(self.idle) > 2 * len(self.cells) + STALE_ENTRIES_MAX:
-            self.idle = [entry for entry in self.idle if self._cell_of(*entry[1:]) is not None]
+            self.idle = [one for one in self.idle if self.cells.get(one.entity_id) is one]
             heapq.heapify(self.idle)
-        heapq.heappush(self.idle, (now, cell.entity_id, cell.activation))
+        cell.idle_at = now
+        heapq.heappush(self.idle, cell)
 
     def _stop(self, cell: EntityCell) -> StopEntity:
         cell.phase = EntityPhase.stopping
@@ -259,13 +234,14 @@ class EntityTable:
         shard = self.shards[cell.shard]
         if shard.is_cancelled:
             yield from self._refuse_waiting(cell)
-        failures = 0 if now >= cell.started_at + STEADY_AFTER else cell.failures
+        troubles = cell.troubles
+        failures = 0 if troubles is None or now >= troubles.started_at + STEADY_AFTER else troubles.failures
         has_failed = event.has_failed or self._has_taken_nothing(cell, event)
         if has_failed and shard.is_closing and _is_before_the_same(cell, event):
             yield from self._refuse_waiting(cell)
-        cell.activation, cell.phase, cell.started_at = 0, EntityPhase.queued, math.inf
-        cell.first = event.left[0] if event.left else None
-        cell.failures = failures + 1 if has_failed else 0
+        cell.activation, cell.phase, cell.troubles = 0, EntityPhase.queued, None
+        if has_failed or event.left:
+            cell.troubles = EntityTroubles(failures + 1 if has_failed else 0, event.left[0] if event.left else None)
         if has_failed and not (shard.is_closing and cell.waiting):
             yield self._pause(cell, failures, now)
         elif cell.waiting:
@@ -281,7 +257,7 @@ class EntityTable:
         In a closing shard each is told to stop as it starts, behind its messages.
         """
         shard = self.shards[cell.shard]
-        if cell.first is None or not event.left or shard.is_cancelled:
+        if not event.left or shard.is_cancelled:
             return False
         is_told = cell.phase is EntityPhase.stopping and not shard.is_closing
         return not is_told and _is_before_the_same(cell, event)
@@ -291,16 +267,19 @@ class EntityTable:
 
     def _pause(self, cell: EntityCell, failures: int, now: float) -> PublishEvent:
         pause = backoff_delay(failures, self.rng, delay_min=RESTART_AFTER, delay_max=RESTART_AFTER_MAX, jitter=0.0)
-        cell.phase, cell.retry_at = EntityPhase.pausing, now + pause
-        heapq.heappush(self._agenda, (cell.retry_at, cell.entity_id, cell.shard))
+        assert cell.troubles is not None
+        cell.phase, cell.troubles.retry_at = EntityPhase.pausing, now + pause
+        heapq.heappush(self._agenda, (now + pause, cell.entity_id, cell.shard))
         return PublishEvent(EntityFailed(self.key, cell.entity_id, pause))
 
     def _forget(self, cell: EntityCell) -> Iterator[EntityEffect]:
         del self.cells[cell.entity_id]
         self._queue.pop(cell.entity_id, None)
         shard = self.shards[cell.shard]
-        del shard.ids[cell.entity_id]
-        if shard.is_closing and not shard.ids:
+        shard.count -= 1
+        if len(shard.members) > 2 * shard.count + GONE_MEMBERS_MAX:
+            shard.members = self.members(cell.shard)
+        if shard.is_closing and not shard.count:
             del self.shards[cell.shard]
             yield ShardClosed(self.key, cell.shard, shard.epoch)
 
@@ -315,12 +294,12 @@ class EntityTable:
         if shard is None or shard.epoch != epoch or shard.is_closing:
             return
         shard.is_closing, shard.closes_by = True, now + self.limits.stop_timeout
-        if not shard.ids:
+        if not shard.count:
             del self.shards[number]
             yield ShardClosed(self.key, number, epoch)
             return
         heapq.heappush(self._agenda, (shard.closes_by, "", number))
-        for cell in [self.cells[entity_id] for entity_id in shard.ids]:
+        for cell in self.members(number):
             if cell.phase is EntityPhase.pausing and cell.waiting:
                 cell.phase = EntityPhase.queued
                 self._queue[cell.entity_id] = None
@@ -332,7 +311,7 @@ class EntityTable:
     def _cancel(self, number: int) -> Iterator[EntityEffect]:
         shard = self.shards[number]
         shard.is_cancelled = True
-        for cell in [self.cells[entity_id] for entity_id in shard.ids]:
+        for cell in self.members(number):
             yield from self._refuse_waiting(cell)
             if cell.activation:
                 yield CancelEntity(cell.entity_id, cell.activation)
@@ -344,12 +323,12 @@ class EntityTable:
             _, entity_id, number = heapq.heappop(self._agenda)
             if entity_id:
                 cell = self.cells.get(entity_id)
-                if cell is not None and cell.phase is EntityPhase.pausing and cell.retry_at <= now:
+                if cell is not None and cell.phase is EntityPhase.pausing and _may_retry(cell, now):
                     cell.phase = EntityPhase.queued
                     self._queue[entity_id] = None
             elif number in self.shards and self.shards[number].closes_by <= now:
                 yield from self._cancel(number)
-        while self.idle and self.idle[0][0] + self.limits.passivate_after <= now:
+        while self.idle and _idle_at(self.idle[0]) + self.limits.passivate_after <= now:
             cell = self._least_recently_used()
             if cell is None or cell.last_used + self.limits.passivate_after > now:
                 return
@@ -361,19 +340,19 @@ class EntityTable:
             yield self._passivate(cell)
 
     def _passivate(self, cell: EntityCell) -> StopEntity:
-        heapq.heappop(self.idle)
+        heapq.heappop(self.idle).idle_at = None
         self.passivations += 1
         return self._stop(cell)
 
     def _least_recently_used(self) -> EntityCell | None:
         """Return the active entity at the top of the heap, the heap put right that far."""
         while self.idle:
-            at, entity_id, activation = self.idle[0]
-            cell = self._cell_of(entity_id, activation)
-            if cell is None or cell.phase is not EntityPhase.active:
-                heapq.heappop(self.idle)
-            elif cell.last_used > at:
-                heapq.heapreplace(self.idle, (cell.last_used, entity_id, activation))
+            cell = self.idle[0]
+            if self.cells.get(cell.entity_id) is not cell or cell.phase is not EntityPhase.active:
+                heapq.heappop(self.idle).idle_at = None
+            elif cell.last_used > _idle_at(cell):
+                heapq.heappop(self.idle).idle_at = cell.last_used
+                heapq.heappush(self.idle, cell)
             else:
                 return cell
         return None
@@ -383,10 +362,19 @@ class EntityTable:
         return cell if cell is not None and cell.activation == activation else None
 
     def _next_due(self) -> float:
-        idle = self.idle[0][0] + self.limits.passivate_after if self.idle else math.inf
+        idle = _idle_at(self.idle[0]) + self.limits.passivate_after if self.idle else math.inf
         return min(idle, self._agenda[0][0] if self._agenda else math.inf)
 
 
 def _is_before_the_same(cell: EntityCell, event: EntityEnded) -> bool:
     """Whether an activation has left the message again that the one before has left."""
-    return cell.first is not None and bool(event.left) and event.left[0].message is cell.first.message
+    first = None if cell.troubles is None else cell.troubles.first
+    return first is not None and bool(event.left) and event.left[0].message is first.message
+
+
+def _may_retry(cell: EntityCell, now: float) -> bool:
+    return cell.troubles is not None and cell.troubles.retry_at <= now
+
+
+def _idle_at(cell: EntityCell) -> float:
+    return -math.inf if cell.idle_at is None else cell.idle_at

@@ -72,6 +72,9 @@ class SystemJournal:
         self.checks_states = sys.flags.dev_mode if config.check_states is None else config.check_states
         """Whether ``decide`` and ``apply`` are checked for purity."""
         self._in_use: dict[str, str] = {}
+        self.kinds: dict[str, Callable[[str], str | None]] = {}
+        """Functions from an id to the path of an entity with it, None without one, by the beginning of all persistence
+        ids of a kind: a list of a million ids would be as large as their entities."""
 
     def __repr__(self) -> str:
         return f"<SystemJournal {self.journal!r} ids={len(self._in_use)}>"
@@ -85,19 +88,28 @@ class SystemJournal:
         """Return the claim of a lone actor: its scope is its own id."""
         return ScopeClaim(self.journal, persistence_id, self.holder)
 
+    def user_of(self, persistence_id: str) -> str | None:
+        """Return the path of the actor of this system with an id; None without one."""
+        kind, _, entity_id = persistence_id.partition("/")
+        path_of = self.kinds.get(kind)
+        return self._in_use.get(persistence_id) or (None if path_of is None else path_of(entity_id))
+
     @contextmanager
     def in_use(self, persistence_id: str, path: str) -> Generator[None]:
         """Keep an id from other actors of this system: two would fence each other. Raises ConfigError."""
-        other = self._in_use.get(persistence_id)
+        other = self.user_of(persistence_id)
         if other is not None:
-            raise ConfigError(
-                f"{path} and {other} have the persistence id {persistence_id!r}: give each actor one of its own"
-            )
+            raise id_in_use(persistence_id, path, other)
         self._in_use[persistence_id] = path
         try:
             yield
         finally:
             del self._in_use[persistence_id]
+
+
+def id_in_use(persistence_id: str, path: str, other: str) -> ConfigError:
+    """Return the error for a second actor with an id: two would fence each other."""
+    return ConfigError(f"{path} and {other} have the persistence id {persistence_id!r}: give each actor one of its own")
 
 
 @asynccontextmanager

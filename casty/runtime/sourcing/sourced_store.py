@@ -167,6 +167,11 @@ class SourcedStore:
 
     # Snapshots
 
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether `snapshot_due` returns one."""
+        return self.place.journal.snapshots is not None and self.machine.needs_snapshot
+
     def snapshot_due(self) -> tuple[SnapshotStore, TakeSnapshot] | None:
         """Return the snapshot to `save` now, if any."""
         snapshots = self.place.journal.snapshots

@@ -1,0 +1,115 @@
+"""Tasks for what waits for a journal: a bounded number, each for one entity after the other.
+
+Owns the tasks and the line of entities before them. It does not know recoveries and appends, or what follows one.
+
+How it works: a task takes the next of the line without being woken; it is made where there are fewer than the bound,
+and sleeps where nobody waits. One that is cancelled with an entity in its hand ends, and makes room for another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import trio
+
+from casty.runtime.waking import WOKEN
+
+T = TypeVar("T")
+
+
+class JournalTask:
+    """One of the tasks."""
+
+    __slots__ = ("scope", "task")
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.task: trio.lowlevel.Task | None = None
+
+
+class JournalTasks(Generic[T]):
+    """Tasks for one kind of step, first come first served.
+
+    Parameters:
+        step: The step. Raises nothing but Cancelled.
+        most: Bound of the tasks.
+    """
+
+    def __init__(self, step: Callable[[T], Awaitable[None]], most: int) -> None:
+        self._step = step
+        self._most = most
+        self._line: deque[T] = deque()
+        self._busy: dict[T, JournalTask] = {}
+        self._idle: list[JournalTask] = []
+        self._count = 0
+        self._nursery: trio.Nursery | None = None
+
+    def __repr__(self) -> str:
+        return f"<JournalTasks busy={len(self._busy)} waiting={len(self._line)} tasks={self._count}>"
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Begin with those in the line, in tasks of this nursery."""
+        self._nursery = nursery
+        for _ in range(len(self._line)):
+            self._call()
+
+    def put(self, one: T) -> None:
+        """Take the step for an entity in its turn. Not for one in the line, or in a task's hand."""
+        self._line.append(one)
+        self._call()
+
+    def drop(self, one: T) -> bool:
+        """Take an entity out of the line; False, and its task is cancelled, where its step has begun."""
+        worker = self._busy.get(one)
+        if worker is None:
+            self._line.remove(one)
+            return True
+        worker.scope.cancel()
+        return False
+
+    def drop_all(self) -> list[T]:
+        """Take everybody out of the line, returned, and cancel the steps begun."""
+        dropped = list(self._line)
+        self._line.clear()
+        for worker in self._busy.values():
+            worker.scope.cancel()
+        return dropped
+
+    def _call(self) -> None:
+        if self._idle:
+            task = self._idle.pop().task
+            assert task is not None
+            trio.lowlevel.reschedule(task, WOKEN)
+        elif self._nursery is not None and self._count < self._most:
+            self._count += 1
+            self._nursery.start_soon(self._work, JournalTask())
+
+    async def _work(self, worker: JournalTask) -> None:
+        worker.task = trio.lowlevel.current_task()
+        try:
+            with worker.scope:
+                while True:
+                    if not self._line:
+                        await self._rest(worker)
+                        continue
+                    one = self._line.popleft()
+                    self._busy[one] = worker
+                    try:
+                        await self._step(one)
+                    finally:
+                        if self._busy.get(one) is worker:
+                            del self._busy[one]
+        finally:
+            self._count -= 1
+            if self._line:
+                self._call()
+
+    async def _rest(self, worker: JournalTask) -> None:
+        def leave(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            self._idle.remove(worker)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._idle.append(worker)
+        await trio.lowlevel.wait_task_rescheduled(leave)

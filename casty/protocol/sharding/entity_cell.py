@@ -1,0 +1,83 @@
+"""Entries of the table of entities: one for each entity, and one for each shard.
+
+Owns their shape alone. A million entities are a million entries, so what hardly any of them needs is in an object of
+its own, and a list of cells, not of ids, stands wherever they are in an order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+from casty.protocol.sharding.entity_events import EntityMessage
+
+GONE_MEMBERS_MAX: Final = 16
+"""Cells without an entity in the list of a shard, beyond as many as there are with one."""
+
+
+class EntityPhase(Enum):
+    """Phase of an entity's life."""
+
+    queued = auto()
+    starting = auto()
+    active = auto()
+    stopping = auto()
+    pausing = auto()
+
+
+@dataclass(slots=True)
+class EntityTroubles:
+    """Failures of an entity, or messages left without having been handled."""
+
+    failures: int = 0
+    """Failures in a row: since an activation has lasted long enough, or ended well."""
+    first: EntityMessage | None = None
+    """First message of the activation, if the one before has left it."""
+    started_at: float = math.inf
+    retry_at: float = math.inf
+    """Time of its next start after a failure."""
+
+
+@dataclass(slots=True, eq=False)
+class EntityCell:
+    """One entity, as long as it has an activation or messages."""
+
+    entity_id: str
+    shard: int
+    epoch: int
+    last_used: float
+    phase: EntityPhase = EntityPhase.queued
+    activation: int = 0
+    waiting: deque[EntityMessage] | None = None
+    """Made for the first message that waits, and let go with the last: empty, it is a tenth of an entity."""
+    troubles: EntityTroubles | None = None
+    idle_at: float | None = None
+    """Time by which it is in the order of the idle ones, at most its last use; None while it is not among them."""
+    model: object = None
+    """Of an entity of pure functions these; it has no actor."""
+    state: object = None
+    """State of such an entity while nothing else has it."""
+    seq: int = 0
+    saved: int = 0
+    """Numbers of its last event, and of the last one in a snapshot."""
+
+    def __lt__(self, other: EntityCell) -> bool:
+        one, two = self.idle_at, other.idle_at
+        return (one or 0.0, self.entity_id) < (two or 0.0, other.entity_id)
+
+
+@dataclass(slots=True)
+class OpenedShard:
+    """One shard, open here or closing."""
+
+    epoch: int
+    members: list[EntityCell] = field(default_factory=list[EntityCell])
+    """Cells in the order of their making, some of them without an entity by now."""
+    count: int = 0
+    """Its entities."""
+    is_closing: bool = False
+    closes_by: float = math.inf
+    is_cancelled: bool = False
