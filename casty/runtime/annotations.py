@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 import typing
 import weakref
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from casty.runtime.events import Terminated
+
+NAME: Final = re.compile(r"[^\W\d]\w*")
+"""A name in an annotation."""
 
 _evaluated: dict[int, tuple[weakref.ref[types.CodeType], dict[int, object | None]]] = {}
 """Meanings of annotations, by the identity of code: code of two modules can be equal and mean other classes."""
@@ -39,7 +43,7 @@ def _meaning(function: types.FunctionType, name: str, position: int) -> object |
     """Return the meaning of an annotation, from the cache where every closure of the code agrees on it."""
     code = function.__code__
     annotation: object = function.__annotations__.get(name)
-    if not isinstance(annotation, str) or any(variable in annotation for variable in code.co_freevars):
+    if not isinstance(annotation, str) or not _is_of_code(annotation, code.co_freevars):
         return without_terminated(_evaluate(function, name, annotation))
     entry = _evaluated.get(id(code))
     if entry is None or entry[0]() is not code:
@@ -47,6 +51,11 @@ def _meaning(function: types.FunctionType, name: str, position: int) -> object |
     if position not in entry[1]:
         entry[1][position] = without_terminated(_evaluate(function, name, annotation))
     return entry[1][position]
+
+
+def _is_of_code(annotation: str, freevars: tuple[str, ...]) -> bool:
+    """Whether an annotation means the same for every closure of its code: no variable of a closure is a name in it."""
+    return not freevars or not set(freevars).intersection(NAME.findall(annotation))
 
 
 def _forget(identity: int, gone: weakref.ref[types.CodeType]) -> None:

@@ -44,7 +44,8 @@ class ShardScopes:
     ) -> None:
         self._journal = journal
         self._key = key
-        self._prefix = key.replace("%", "%25").replace("/", "%2F")  # else "a/b" of "c" were the "a" of "b/c"
+        self.prefix = key.replace("%", "%25").replace("/", "%2F")  # else "a/b" of "c" were the "a" of "b/c"
+        """Beginning of all persistence ids of the kind, up to the slash."""
         self._num_shards = num_shards
         self._serving = serving
         self._epoch_of = epoch_of
@@ -61,7 +62,7 @@ class ShardScopes:
             prepare = partial(self._prepare, shard, epoch)
             claim = ScopeClaim(self._journal.journal, f"{self._key}#{shard}", self._journal.holder, prepare)
             found = self._claims[shard] = epoch, claim
-        return EntityScope(f"{self._prefix}/{entity_id}", found[1])
+        return EntityScope(f"{self.prefix}/{entity_id}", found[1])
 
     def forget(self, shard: int) -> None:
         """Drop the claim of a closed shard."""

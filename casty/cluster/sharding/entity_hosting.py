@@ -20,7 +20,7 @@ from urllib.parse import quote
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.leases.shard_scopes import ShardScopes
 from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity
-from casty.cluster.sharding.pure.pure_entities import NAME, SAFE, PureEntities
+from casty.cluster.sharding.pure.pure_entities import NAME, SAFE, PureEntities, path_of
 from casty.cluster.sharding.pure.pure_entity import PureEntity
 from casty.cluster.sharding.pure.pure_models import PureModels
 from casty.errors import ActorStoppedError
@@ -219,6 +219,7 @@ class EntityHosting:
         if kernel.journal is not None:
             self._scopes = ShardScopes(kernel.journal, kind.key, kind.num_shards, serving, self._epoch_of)
             self._models = PureModels(kernel.journal)
+            kernel.journal.kinds[self._scopes.prefix] = self._path_of_pure
         self._pure: PureEntities | None = None
         self._made: dict[str, Callable[[], Behavior[Any]]] = {}
         """Behaviours made for actors that are about to begin."""
@@ -261,6 +262,8 @@ class EntityHosting:
         """Host nothing any more: what waits is refused."""
         self._is_over = True
         self._end_timer()
+        if self._scopes is not None and self._kernel.journal is not None:
+            self._kernel.journal.kinds.pop(self._scopes.prefix, None)
         self._owner.active.clear()
         for cell in list(self.table.cells.values()):
             waiting, cell.waiting = cell.waiting or (), None
@@ -371,6 +374,10 @@ class EntityHosting:
             spawn_cell(family, pure.behavior(), name, kernel.config.mailbox_for(""), parts, internal=True)
             self._pure = pure
         return self._pure
+
+    def _path_of_pure(self, entity_id: str) -> str | None:
+        record = self.table.cells.get(entity_id)
+        return None if record is None or record.model is None else path_of(self._region, entity_id)
 
     def scope_of(self, record: EntityCell) -> EntityScope:
         """Return the place of an entity in the journal."""

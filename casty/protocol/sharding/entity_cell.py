@@ -65,8 +65,21 @@ class EntityCell:
     """Numbers of its last event, and of the last one in a snapshot."""
 
     def __lt__(self, other: EntityCell) -> bool:
-        one, two = self.idle_at, other.idle_at
-        return (one or 0.0, self.entity_id) < (two or 0.0, other.entity_id)
+        return (self.listed_at, self.entity_id) < (other.listed_at, other.entity_id)
+
+    @property
+    def listed_at(self) -> float:
+        """Its place in the order of the idle ones."""
+        return -math.inf if self.idle_at is None else self.idle_at
+
+    def has_left(self, left: tuple[EntityMessage, ...]) -> bool:
+        """Whether an activation has left the message again that the one before has left."""
+        first = None if self.troubles is None else self.troubles.first
+        return first is not None and bool(left) and left[0].message is first.message
+
+    def may_retry(self, now: float) -> bool:
+        """Whether its pause after a failure is over."""
+        return self.troubles is not None and self.troubles.retry_at <= now
 
 
 @dataclass(slots=True)

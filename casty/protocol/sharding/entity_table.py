@@ -93,6 +93,8 @@ class EntityTable:
     """End of the serving lease, as far as it is known here."""
     passivations: int = field(init=False, default=0)
     """Entities ended for being idle, or one too many."""
+    _held: dict[str, None] = field(init=False, default_factory=dict[str, None])
+    """Entities with messages waiting, and some without any since the lease was extended last."""
     _activations: int = field(init=False, default=0)
     _starting: int = field(init=False, default=0)
     _queue: dict[str, None] = field(init=False, default_factory=dict[str, None])
@@ -139,8 +141,11 @@ class EntityTable:
                 yield from self._close(shard, epoch, now)
             case ServesUntil(until):
                 self.serves_until = until
-                for cell in [cell for cell in self.cells.values() if cell.waiting]:
+                held, self._held = self._held, {}
+                for cell in [self.cells[entity_id] for entity_id in held if entity_id in self.cells]:
                     yield from self._settle(cell, now)
+                    if cell.waiting:
+                        self._held[cell.entity_id] = None
             case TimerFired():
                 self._due_at = math.inf
                 yield from self._take_due(now)
@@ -168,6 +173,7 @@ class EntityTable:
             cell.waiting = deque()
         cell.waiting.append(message)
         self.waiting += 1
+        self._held[cell.entity_id] = None
         if len(self.cells) > self.limits.entities_max:
             yield from self._passivate_oldest()
 
@@ -230,6 +236,7 @@ class EntityTable:
             self._starting -= 1
         if event.left:
             cell.waiting = deque([*event.left, *(cell.waiting or ())])
+            self._held[cell.entity_id] = None
         self.waiting += len(event.left)
         shard = self.shards[cell.shard]
         if shard.is_cancelled:
@@ -237,7 +244,7 @@ class EntityTable:
         troubles = cell.troubles
         failures = 0 if troubles is None or now >= troubles.started_at + STEADY_AFTER else troubles.failures
         has_failed = event.has_failed or self._has_taken_nothing(cell, event)
-        if has_failed and shard.is_closing and _is_before_the_same(cell, event):
+        if has_failed and shard.is_closing and cell.has_left(event.left):
             yield from self._refuse_waiting(cell)
         cell.activation, cell.phase, cell.troubles = 0, EntityPhase.queued, None
         if has_failed or event.left:
@@ -260,7 +267,7 @@ class EntityTable:
         if not event.left or shard.is_cancelled:
             return False
         is_told = cell.phase is EntityPhase.stopping and not shard.is_closing
-        return not is_told and _is_before_the_same(cell, event)
+        return not is_told and cell.has_left(event.left)
 
     def _is_kept(self, cell: EntityCell) -> bool:
         return cell.entity_id == self.limits.kept and not self.shards[cell.shard].is_closing
@@ -323,12 +330,12 @@ class EntityTable:
             _, entity_id, number = heapq.heappop(self._agenda)
             if entity_id:
                 cell = self.cells.get(entity_id)
-                if cell is not None and cell.phase is EntityPhase.pausing and _may_retry(cell, now):
+                if cell is not None and cell.phase is EntityPhase.pausing and cell.may_retry(now):
                     cell.phase = EntityPhase.queued
                     self._queue[entity_id] = None
             elif number in self.shards and self.shards[number].closes_by <= now:
                 yield from self._cancel(number)
-        while self.idle and _idle_at(self.idle[0]) + self.limits.passivate_after <= now:
+        while self.idle and self.idle[0].listed_at + self.limits.passivate_after <= now:
             cell = self._least_recently_used()
             if cell is None or cell.last_used + self.limits.passivate_after > now:
                 return
@@ -350,7 +357,7 @@ class EntityTable:
             cell = self.idle[0]
             if self.cells.get(cell.entity_id) is not cell or cell.phase is not EntityPhase.active:
                 heapq.heappop(self.idle).idle_at = None
-            elif cell.last_used > _idle_at(cell):
+            elif cell.last_used > cell.listed_at:
                 heapq.heappop(self.idle).idle_at = cell.last_used
                 heapq.heappush(self.idle, cell)
             else:
@@ -362,19 +369,5 @@ class EntityTable:
         return cell if cell is not None and cell.activation == activation else None
 
     def _next_due(self) -> float:
-        idle = _idle_at(self.idle[0]) + self.limits.passivate_after if self.idle else math.inf
+        idle = self.idle[0].listed_at + self.limits.passivate_after if self.idle else math.inf
         return min(idle, self._agenda[0][0] if self._agenda else math.inf)
-
-
-def _is_before_the_same(cell: EntityCell, event: EntityEnded) -> bool:
-    """Whether an activation has left the message again that the one before has left."""
-    first = None if cell.troubles is None else cell.troubles.first
-    return first is not None and bool(event.left) and event.left[0].message is first.message
-
-
-def _may_retry(cell: EntityCell, now: float) -> bool:
-    return cell.troubles is not None and cell.troubles.retry_at <= now
-
-
-def _idle_at(cell: EntityCell) -> float:
-    return -math.inf if cell.idle_at is None else cell.idle_at

@@ -21,7 +21,6 @@ from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, STRANGERS_FULL
 from casty.runtime.messaging.channel import ChannelStatistics, statistics_of
 from casty.runtime.messaging.queueing.crowd import CROWD
 from casty.runtime.ports import KernelPort, Recipient
-from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
     from casty.runtime.messaging.mailbox import MessageQueue, Request
@@ -215,9 +214,8 @@ class LocalRef(OwnRef[M_contra]):
         mailbox = self._mailbox
         if len(mailbox.messages) < mailbox.limit:  # not by `tell`: a call less for each ask, 0.3 %
             mailbox.messages.append(request)
-            if mailbox.sleeper is not None:  # and not by `wake` either
-                sleeper, mailbox.sleeper = mailbox.sleeper, None
-                trio.lowlevel.reschedule(sleeper, WOKEN)
+            if mailbox.sleeper is not None:
+                mailbox.wake()  # an actor that shares a task has nobody asleep
         else:
             self._hand_in(request)
 

@@ -94,16 +94,16 @@ class PureEntities:
 
     def start(self, record: EntityCell, model: PureModel) -> None:
         """Begin to recover an entity; commands may come at once."""
-        record.model = model
         entity = self._open(record, model)
         self._count += 1
         self.kernel.counters.actors += 1
         tell_start(entity)
         persistence_id = entity.machine.persistence_id
         other = self._journal.user_of(persistence_id)
-        if other not in (None, entity.path):
-            self.fail(entity, id_in_use(persistence_id, entity.path, str(other)))
+        if other is not None:
+            self.fail(entity, id_in_use(persistence_id, entity.path, other))
             return
+        record.model = model
         self._begin(entity, self._recoveries)
 
     def known(self, record: EntityCell) -> PureEntity:
@@ -453,7 +453,7 @@ class PureEntities:
 
     def _open(self, record: EntityCell, model: PureModel) -> PureEntity:
         """Give an entity a mailbox, and a machine that has no state yet."""
-        path = f"{self.region.path}/{quote(record.entity_id, safe=SAFE)}"
+        path = path_of(self.region, record.entity_id)
         entity = PureEntity(self, record, path)
         scope = self._host.scope_of(record)
         place = SourcedPlace(self._journal, scope, self.kernel, model.state_type, entity.log)
@@ -461,3 +461,8 @@ class PureEntities:
         self._known[record.activation] = entity
         self.kernel.targets[path] = entity.ref
         return entity
+
+
+def path_of(region: Cell, entity_id: str) -> str:
+    """Return the path of an entity, as of an actor."""
+    return f"{region.path}/{quote(entity_id, safe=SAFE)}"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from helpers.carts import Add, Added, Cart, CartCommand, Get, apply, decide
+from helpers.carts import Add, Added, Cart, CartCommand, Get, Leave, apply, decide
 from helpers.journals import FaultyJournal
 from trio.testing import wait_all_tasks_blocked
 
 from casty import (
+    ActorFailed,
+    ActorStarted,
+    ActorStopped,
     ActorSystem,
     AskFailed,
     AskTimeoutError,
@@ -19,12 +25,17 @@ from casty import (
     Behaviors,
     ClusteredActorSystem,
     ConfigError,
+    Directive,
+    EntityFailed,
     EntityKey,
+    Every,
     JoinRefused,
     MemoryJournal,
+    OneForOneStrategy,
     SystemConfig,
     persist,
 )
+from casty.cluster.sharding.pure import pure_entities
 from casty.errors import JournalUnavailable
 
 STORED = EntityKey[CartCommand]("stored-carts")
@@ -32,6 +43,18 @@ STORED = EntityKey[CartCommand]("stored-carts")
 
 def cart(entity_id: str) -> Behavior[CartCommand]:
     return Behaviors.event_sourced(empty=Cart(), decide=decide, apply=apply)
+
+
+def cart_with_a_task(entity_id: str) -> Behavior[CartCommand]:
+    """Return a behaviour whose wrapper needs an actor."""
+    return Behaviors.supervise(cart(entity_id), OneForOneStrategy(decider=lambda error: Directive.stop))
+
+
+@pytest.fixture(params=[cart, cart_with_a_task])
+def factory(request: pytest.FixtureRequest) -> Callable[[str], Behavior[CartCommand]]:
+    """Both ways of serving an entity, for the same tests."""
+    made: Callable[[str], Behavior[CartCommand]] = request.param
+    return made
 
 
 def host(system: ClusteredActorSystem, factory: Any = cart, num_shards: int = 4, **options: Any) -> None:
@@ -48,10 +71,10 @@ async def items(system: ActorSystem, entity_id: str) -> dict[str, int]:
     return found
 
 
-async def test_the_entities_of_a_shard_share_one_claim(autojump_clock, nodes):
+async def test_the_entities_of_a_shard_share_one_claim(autojump_clock, nodes, factory):
     journal = FaultyJournal()
     (a,) = await nodes.systems("a", journal=journal)
-    host(a)
+    host(a, factory)
     async with trio.open_nursery() as nursery:
         for number in range(40):
             nursery.start_soon(add, a, f"cart-{number}")
@@ -60,10 +83,10 @@ async def test_the_entities_of_a_shard_share_one_claim(autojump_clock, nodes):
     assert journal.settled == {"casty.num_shards/stored-carts": "4"}
 
 
-async def test_a_passivated_entity_comes_back_with_its_state_and_without_a_claim(autojump_clock, nodes):
+async def test_a_passivated_entity_comes_back_with_its_state_and_without_a_claim(autojump_clock, nodes, factory):
     journal = FaultyJournal()
     (a,) = await nodes.systems("a", journal=journal)
-    host(a, num_shards=1, passivate_after=1.0)
+    host(a, factory, num_shards=1, passivate_after=1.0)
     assert await add(a, "cart-1") == 1
     actors = a.statistics().actors
     await trio.sleep(5)
@@ -73,11 +96,11 @@ async def test_a_passivated_entity_comes_back_with_its_state_and_without_a_claim
 
 
 @pytest.mark.parametrize("is_crash", [False, True])
-async def test_a_state_moves_with_its_shard(autojump_clock, nodes, is_crash):
+async def test_a_state_moves_with_its_shard(autojump_clock, nodes, is_crash, factory):
     journal = FaultyJournal(is_shared=True)
     a, b, c = await nodes.systems("a", "b", "c", journal=journal)
-    host(a)
-    host(b)
+    host(a, factory)
+    host(b, factory)
     for number in range(20):
         assert await add(c, f"cart-{number}") == 1
     if is_crash:
@@ -92,10 +115,12 @@ async def test_a_state_moves_with_its_shard(autojump_clock, nodes, is_crash):
 
 
 @pytest.mark.parametrize(("fault", "total"), [("uncertain and lost", 1), ("uncertain and written", 2)])
-async def test_an_uncertain_append_costs_its_shard_one_claim_and_others_nothing(autojump_clock, nodes, fault, total):
+async def test_an_uncertain_append_costs_its_shard_one_claim_and_others_nothing(
+    autojump_clock, nodes, fault, total, factory
+):
     journal = FaultyJournal()
     (a,) = await nodes.systems("a", journal=journal)
-    host(a, num_shards=1)
+    host(a, factory, num_shards=1)
     for number in range(10):
         await add(a, f"cart-{number}")
     loads, gate = journal.loads, trio.Event()
@@ -122,10 +147,10 @@ async def test_an_uncertain_append_costs_its_shard_one_claim_and_others_nothing(
     assert sorted(totals) == sorted([total, *[2] * 9])
 
 
-async def test_a_fenced_entity_stops_and_claims_again_with_its_next_message(autojump_clock, nodes):
+async def test_a_fenced_entity_stops_and_claims_again_with_its_next_message(autojump_clock, nodes, factory):
     journal = FaultyJournal()
     (a,) = await nodes.systems("a", journal=journal)
-    host(a, num_shards=1)
+    host(a, factory, num_shards=1)
     assert await add(a, "cart-1") == 1
     journal.take("stored-carts#0")
     with pytest.raises(AskFailed) as caught:
@@ -134,10 +159,10 @@ async def test_a_fenced_entity_stops_and_claims_again_with_its_next_message(auto
     assert await add(a, "cart-1") == 2
 
 
-async def test_another_number_of_shards_than_the_stored_one_is_told(autojump_clock, nodes, caplog):
+async def test_another_number_of_shards_than_the_stored_one_is_told(autojump_clock, nodes, caplog, factory):
     journal = FaultyJournal(settled={"casty.num_shards/stored-carts": "8"})
     (a,) = await nodes.systems("a", journal=journal)
-    host(a)
+    host(a, factory)
     with pytest.raises(
         AskFailed, match="in 8 shards, and sharded was given num_shards=4: write num_shards=8"
     ) as caught:
@@ -146,9 +171,9 @@ async def test_another_number_of_shards_than_the_stored_one_is_told(autojump_clo
     assert "in 8 shards, and sharded was given num_shards=4: write num_shards=8" in caplog.text
 
 
-async def test_an_id_that_no_store_takes_is_told_to_who_asks(autojump_clock, nodes):
+async def test_an_id_that_no_store_takes_is_told_to_who_asks(autojump_clock, nodes, factory):
     (a,) = await nodes.systems("a", journal=MemoryJournal())
-    host(a)
+    host(a, factory)
     for _ in range(2):
         with pytest.raises(AskFailed, match="must not have the character NUL") as caught:
             await add(a, "cart-\0", timeout=2.0)
@@ -164,19 +189,19 @@ async def test_an_id_is_derived_and_giving_one_is_refused(autojump_clock, nodes,
     assert "the persistence id of an entity is derived from its key and id, 'stored-carts/cart-1'" in caplog.text
 
 
-async def test_entities_without_a_journal_say_what_to_do(autojump_clock, nodes, caplog):
+async def test_entities_without_a_journal_say_what_to_do(autojump_clock, nodes, caplog, factory):
     (a,) = await nodes.systems("a")
-    host(a)
+    host(a, factory)
     with pytest.raises((AskFailed, AskTimeoutError)):
         await add(a, "cart-1", timeout=2.0)
     assert "Behaviors.event_sourced has no journal: give the system one" in caplog.text
     assert "in a cluster each node that hosts the kind, ClusteredActorSystem(..., journal=...)" in caplog.text
 
 
-async def test_a_journal_that_is_down_refuses_commands_until_it_is_back(autojump_clock, nodes):
+async def test_a_journal_that_is_down_refuses_commands_until_it_is_back(autojump_clock, nodes, factory):
     journal = FaultyJournal(claim_faults=deque(["unavailable", "unavailable"]))
     (a,) = await nodes.systems("a", journal=journal)
-    host(a, num_shards=1)
+    host(a, factory, num_shards=1)
     with pytest.raises(AskFailed) as caught:
         await add(a, "cart-1")
     assert caught.value.failure == "journal_unavailable" and isinstance(caught.value.__cause__, JournalUnavailable)
@@ -232,3 +257,207 @@ async def test_a_reply_that_cannot_be_sent_says_nothing_about_its_events(autojum
         await add(b, "cart-1")
     assert caught.value.failure == "reply_lost"
     assert await items(b, "cart-1") == {"tea": 1}
+
+
+def failing(state: Cart, command: CartCommand) -> Any:
+    if isinstance(command, Add) and command.sku == "stone":
+        raise ArithmeticError("a stone is no fruit")
+    return decide(state, command)
+
+
+def failing_cart(entity_id: str) -> Behavior[CartCommand]:
+    return Behaviors.event_sourced(empty=Cart(), decide=failing, apply=apply)
+
+
+def failing_cart_with_a_task(entity_id: str) -> Behavior[CartCommand]:
+    return Behaviors.supervise(failing_cart(entity_id), OneForOneStrategy(decider=lambda error: Directive.stop))
+
+
+@pytest.mark.parametrize("made", [failing_cart, failing_cart_with_a_task])
+async def test_a_failing_decide_fails_its_asker_alone_and_the_entity_pauses(autojump_clock, nodes, made):
+    journal, told = FaultyJournal(), list[object]()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, made, num_shards=1)
+    assert await add(a, "cart-1") == 1
+    gate, outcomes = trio.Event(), dict[str, object]()
+    journal.before_append = gate.wait
+
+    async def ask(sku: str) -> None:
+        try:
+            outcomes[sku] = await add(a, "cart-1", sku)
+        except AskFailed as failed:
+            outcomes[sku] = failed.failure
+
+    async with (
+        a.events(EntityFailed, ActorFailed, ActorStarted, ActorStopped) as events,
+        trio.open_nursery() as nursery,
+    ):
+        for sku in ("figs", "nuts", "stone", "plums"):
+            nursery.start_soon(ask, sku)
+            await wait_all_tasks_blocked()
+        gate.set()
+        told += [type(await anext(events)) for _ in range(4)]
+    assert outcomes == {"figs": 1, "nuts": 1, "stone": "failed", "plums": 1}
+    assert told == [ActorFailed, ActorStopped, EntityFailed, ActorStarted]
+    assert await items(a, "cart-1") == {"tea": 1, "figs": 1, "nuts": 1, "plums": 1}
+    assert [size for _, size in journal.appends] == [1, 1, 1, 1]
+
+
+async def test_commands_that_wait_share_the_next_append_and_a_read_waits_for_it(autojump_clock, nodes, factory):
+    journal, gate, outcomes = FaultyJournal(), trio.Event(), list[object]()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, factory, num_shards=1)
+    assert await add(a, "cart-1") == 1
+    journal.before_append = gate.wait
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(add, a, "cart-1")
+            await wait_all_tasks_blocked()
+        nursery.start_soon(lambda: _note(outcomes, items(a, "cart-1")))
+        await wait_all_tasks_blocked()
+        assert not outcomes
+        gate.set()
+    assert outcomes == [{"tea": 4}]
+    assert [size for _, size in journal.appends] == [1, 1, 2]
+
+
+async def _note(outcomes: list[object], answer: Awaitable[object]) -> None:
+    outcomes.append(await answer)
+
+
+async def test_a_shard_that_closes_waits_for_the_append_and_what_waits_behind_it(autojump_clock, nodes, factory):
+    journal, gate = FaultyJournal(is_shared=True), trio.Event()
+    a, b = await nodes.systems("a", "b", journal=journal)
+    host(a, factory, num_shards=1)
+    assert await add(b, "cart-1") == 1
+    host(b, factory, num_shards=1)
+    journal.before_append = gate.wait
+    outcomes: list[object] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(lambda: _note(outcomes, add(b, "cart-1")))
+        await trio.sleep(0.2)
+        nursery.start_soon(nodes.stop, "a")
+        await trio.sleep(1.0)
+        assert not outcomes
+        gate.set()
+    assert sorted(map(str, outcomes)) == ["2", "3", "4"]
+    assert await items(b, "cart-1") == {"tea": 4}
+
+
+async def test_an_append_that_never_ends_is_given_up_and_its_askers_know_nothing(autojump_clock, nodes, factory):
+    journal = FaultyJournal(is_shared=True)
+    a, b = await nodes.systems("a", "b", journal=journal)
+    host(a, factory, num_shards=1)
+    assert await add(b, "cart-1") == 1
+    host(b, factory, num_shards=1)
+    outcomes: list[object] = []
+
+    async def never() -> None:
+        journal.before_append = trio.lowlevel.checkpoint
+        await trio.sleep_forever()
+
+    async def ask() -> None:
+        try:
+            await add(b, "cart-1")
+        except AskFailed as failed:
+            outcomes.append(failed.failure)
+
+    journal.before_append = never
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.2)
+        nursery.start_soon(nodes.stop, "a")
+    assert outcomes == ["outcome_unknown"]
+    assert await add(b, "cart-1") == 2
+
+
+async def test_a_thousand_entities_recover_64_at_a_time(autojump_clock, nodes, factory):
+    journal = FaultyJournal(before_read=partial(trio.sleep, 0.1))
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, factory)
+    async with trio.open_nursery() as nursery:
+        for number in range(1_000):
+            nursery.start_soon(add, a, f"cart-{number}")
+    assert (journal.reading_most, journal.loads) == (64, 1_000)
+
+
+async def test_a_snapshot_is_taken_beside_the_commands_and_the_next_start_reads_it(autojump_clock, nodes):
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, lambda _: Behaviors.event_sourced(empty=Cart(), decide=decide, apply=apply, snapshots=Every(3)))
+    for count in range(1, 8):
+        assert await add(a, "cart-1") == count
+    await wait_all_tasks_blocked()
+    assert [one.seq for one in journal.snapshots["stored-carts/cart-1"]] == [6, 3]
+    await a.ask(a.entity(STORED, "cart-1"), Leave)
+    journal.events["stored-carts/cart-1"][:3] = []  # what the snapshot has is not read
+    journal.forgotten["stored-carts/cart-1"] = 3
+    assert await items(a, "cart-1") == {"tea": 7}
+
+
+async def test_an_entity_at_rest_goes_on_from_its_entry_and_reads_nothing(autojump_clock, nodes, monkeypatch):
+    monkeypatch.setattr(pure_entities, "RESTING_MAX", 3)
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, num_shards=1, passivate_after=5.0)
+    actors = a.statistics().actors
+    for turn in range(1, 4):
+        for number in range(10):
+            assert await add(a, f"cart-{number}") == turn
+    assert (journal.loads, a.statistics().actors) == (10, actors + 11)
+    known = [path for path in (f"/carts/cart-{number}" for number in range(10)) if a.lookup(path) is not None]
+    assert len(known) == 3
+    await trio.sleep(30)
+    assert a.statistics().actors == actors + 1
+    assert await items(a, "cart-0") == {"tea": 3}
+    assert journal.loads == 11
+
+
+async def test_a_lone_actor_cannot_have_the_id_of_an_entity_here(autojump_clock, nodes, factory, caplog):
+    (a,) = await nodes.systems("a", journal=MemoryJournal())
+    host(a, factory)
+    assert await add(a, "cart-1") == 1
+    a.spawn(Behaviors.event_sourced("stored-carts/cart-1", empty=Cart(), decide=decide, apply=apply), "lone")
+    await wait_all_tasks_blocked()
+    assert re.search(
+        "/lone and /(carts|stored-carts)/cart-1 have the persistence id 'stored-carts/cart-1'", caplog.text
+    )
+
+
+async def test_an_entity_is_asked_by_the_path_of_its_actor(autojump_clock, nodes, factory):
+    (a,) = await nodes.systems("a", journal=MemoryJournal())
+    host(a, factory)
+    assert await add(a, "cart-1") == 1
+    ref: Any = a.lookup("/carts/cart-1")
+    assert await a.ask(ref, Get, timeout=1.0) == {"tea": 1}
+
+
+async def test_messages_that_wait_are_in_the_statistics_and_leave_them(autojump_clock, nodes, factory):
+    journal, gate = FaultyJournal(), trio.Event()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, factory, num_shards=1)
+    assert await add(a, "cart-1") == 1
+    journal.before_append = gate.wait
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(add, a, "cart-1")
+            await wait_all_tasks_blocked()
+        assert a.statistics().mailboxes == {"/carts/cart-1": 3}
+        gate.set()
+    assert not a.statistics().mailboxes
+
+
+async def test_a_factory_that_raises_is_a_failure_of_its_entity(autojump_clock, nodes, caplog):
+    tries: list[str] = []
+
+    def made(entity_id: str) -> Behavior[CartCommand]:
+        tries.append(entity_id)
+        if len(tries) < 3:
+            raise ValueError("no such cart yet")
+        return cart(entity_id)
+
+    (a,) = await nodes.systems("a", journal=MemoryJournal())
+    host(a, made)
+    assert await add(a, "cart-1") == 1
+    assert (len(tries), caplog.text.count("actor /carts/cart-1 failed and stops: ValueError")) == (3, 2)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import pytest
 from helpers.messages import Add
 
 from casty.behaviors import Behaviors
 from casty.refs import ServiceKey
+from casty.runtime.annotations import annotated
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
@@ -153,3 +155,29 @@ async def test_a_system_tells_its_hook_the_types_of_what_it_spawns() -> None:
         system.spawn(Behaviors.setup(make), "typed")
         system.spawn(Behaviors.ignore(), "untyped")
     assert told == [Add | Get, object]
+
+
+def test_the_annotations_of_closures_are_read_once_unless_a_variable_of_theirs_is_a_name_in_one(monkeypatch):
+    read: list[object] = []
+    hints = typing.get_type_hints
+
+    def noted(*arguments: Any, **options: Any) -> dict[str, Any]:
+        read.append(arguments[0])
+        return hints(*arguments, **options)
+
+    def closure(d: int) -> object:
+        def decide(state: int, command: Add) -> int:
+            return d
+
+        return decide
+
+    def closure_over_a_type(taken: type) -> object:
+        def decide(state: int, command: taken) -> int:  # type: ignore[valid-type]  # what a generic factory writes
+            return int(taken is int)
+
+        return decide
+
+    monkeypatch.setattr(typing, "get_type_hints", noted)
+    assert [annotated(closure(number), position=1) for number in range(5)] == [Add] * 5
+    assert len(read) == 1
+    assert [annotated(closure_over_a_type(one), position=1) for one in (int, str)] == [int, str]
