@@ -29,7 +29,7 @@ from environments import BASELINE, ERLANG, ERLANG_PLAIN, LIMIT, OURS, RUST, find
 PEERS = (OURS, BASELINE, RUST, ERLANG, ERLANG_PLAIN, LIMIT)
 LOCAL = ("L1", "L1burst", "L2", "L3", "L4-10k", "L5", "codec")
 REMOTE = ("R1", "R1send", "R2", "R3", "R4")
-SHARDED = ("S1", "S1tell", "S1far", "S1fartell", "S2", "S2first", "S3", "S3two", "S4")
+SHARDED = ("S1", "S1tell", "S1far", "S1fartell", "S1pure", "S1pureadd", "S2", "S2first", "S3", "S3two", "S4")
 SHORT = [LOCAL, REMOTE, SHARDED]
 """Three starts of each program a round."""
 LONG = [[name] for name in (*LOCAL, "L4-100k", *REMOTE, *SHARDED)]

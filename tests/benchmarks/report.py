@@ -53,6 +53,7 @@ COMPARED = (
     ("S1far", "R3", 0.75),
     ("S1tell", "R1", 0.75),
     ("S1fartell", "R1", 0.75),
+    ("S1pure", "S1", 1.0),
     ("S2first", "S2", 0.5),
     ("S3two", "S3", 1.7),
 )

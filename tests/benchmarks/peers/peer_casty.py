@@ -19,7 +19,19 @@ from trio.lowlevel import checkpoint
 from workload import ASK_TIMEOUT, TEXT, Figures, batches, measured
 
 import casty
-from casty import ActorContext, ActorRef, Behavior, Behaviors, ClusteredActorSystem, EntityKey
+from casty import (
+    ActorContext,
+    ActorRef,
+    Behavior,
+    Behaviors,
+    ClusteredActorSystem,
+    Effect,
+    EntityKey,
+    Journal,
+    MemoryJournal,
+    nothing,
+    persist,
+)
 from casty.config import ClusterSettings, TransportLimits
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import end_of_head
@@ -37,10 +49,58 @@ ENTITIES = EntityKey[Message]("entities")
 """Hosted by every node with a role or none: by the server and the client."""
 FAR = EntityKey[Message]("far")
 """Hosted by the server alone."""
+PURE = EntityKey[Message]("pure")
+"""Event-sourced, hosted by both nodes of a cluster with a journal in memory in each."""
 COMPUTING = EntityKey[Message]("computing")
 """Hosted by servers alone, on few shards, so that they are soon shared."""
 COMPUTING_SHARDS = 8
+WITH_JOURNAL = "journal"
+"""In place of another server: a cluster of its own, of nodes with journals."""
 BALANCED_WITHIN = 60.0
+
+
+@casty.event("bench.Tallied")
+@dataclass(frozen=True)
+class Tallied:
+    count: int
+
+
+@casty.event("bench.Total")
+@dataclass(frozen=True)
+class Total:
+    count: int = 0
+
+
+EMPTY = Total()
+
+
+class OwnJournal(MemoryJournal):
+    """Journal of one node: no entity moves here, so the nodes need not share it."""
+
+    async def identify(self) -> str:
+        await checkpoint()
+        return "bench"
+
+
+def decide(total: Total, message: Message) -> Effect[Tallied]:
+    match message:
+        case Item(number):
+            return persist(Tallied(number))
+        case Ask(0, _, reply_to):
+            return nothing().reply(reply_to, 1)
+        case Ask(number, _, reply_to):
+            return persist(Tallied(number)).reply(reply_to, total.count + number)
+        case Drained(_, reply_to):
+            return nothing().reply(reply_to, total.count)
+
+
+def apply(total: Total, tallied: Tallied) -> Total:
+    return Total(total.count + tallied.count)
+
+
+def pure(entity_id: str) -> Behavior[Message]:
+    """Return an entity that answers an ask at once, or with its count once that is stored."""
+    return Behaviors.event_sourced(empty=EMPTY, decide=decide, apply=apply)
 
 
 def computing(entity_id: str) -> Behavior[Message]:
@@ -71,14 +131,21 @@ async def codec(count: int) -> Figures:
     return timed.figures(count)
 
 
-def node(name: str, seeds: list[tuple[str, int]]) -> ClusteredActorSystem:
+def node(name: str, seeds: list[tuple[str, int]], journal: Journal | None = None) -> ClusteredActorSystem:
     return ClusteredActorSystem(
-        name="bench", host="127.0.0.1", port=0, node_id=name, seed_nodes=seeds, settings=SETTINGS
+        name="bench", host="127.0.0.1", port=0, node_id=name, seed_nodes=seeds, settings=SETTINGS, journal=journal
     )
 
 
 async def serve() -> None:
     seed = os.environ.get(workload.SEED)
+    if seed == WITH_JOURNAL:
+        async with node("server", [], OwnJournal()) as system, trio.open_nursery() as nursery:
+            workload.announce(port=system.self_node.port)
+            nursery.start_soon(host_beside_the_client, system, pure, PURE)
+            await trio.to_thread.run_sync(workload.until_abandoned)
+            nursery.cancel_scope.cancel()
+        return
     async with node("server" if seed is None else "more", [] if seed is None else [("127.0.0.1", int(seed))]) as system:
         system.spawn(Behaviors.receive(Sink().receive), "server")
         system.spawn(Behaviors.sharded(computing, COMPUTING, num_shards=COMPUTING_SHARDS), "computing")
@@ -92,10 +159,14 @@ async def serve() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def host_beside_the_client(system: ClusteredActorSystem) -> None:
+async def host_beside_the_client(
+    system: ClusteredActorSystem,
+    factory: Callable[[str], Behavior[Message]] = tally,
+    key: EntityKey[Message] = ENTITIES,
+) -> None:
     """Host entities from when there are two nodes: no shard moves later, and with it what an entity has counted."""
     await system.wait_for(2)
-    system.spawn(Behaviors.sharded(tally, ENTITIES), "entities")
+    system.spawn(Behaviors.sharded(factory, key), key.name)
 
 
 @dataclass(frozen=True)
@@ -162,12 +233,16 @@ class Entities:
 
     remote: Remote
     key: EntityKey[Message] = ENTITIES
+    number: int = 1
 
     def ref(self, entity_id: str) -> ActorRef[Message]:
         return self.remote.system.entity(self.key, entity_id)
 
     async def ask(self, ref: ActorRef[Message]) -> None:
-        number: int = await self.remote.system.ask(ref, lambda reply_to: Ask(1, TEXT, reply_to), timeout=ASK_TIMEOUT)
+        asked = self.number
+        number: int = await self.remote.system.ask(
+            ref, lambda reply_to: Ask(asked, TEXT, reply_to), timeout=ASK_TIMEOUT
+        )
         assert number
 
     def tell(self, ref: ActorRef[Message]) -> None:
@@ -186,6 +261,18 @@ async def far_ask(remote: Remote, count: int) -> Figures:
 async def far_tell(remote: Remote, count: int) -> Figures:
     """S1tell with entities at the server alone."""
     return await workload.tells_to_entities(Entities(remote, FAR), count, gather, checkpoint)
+
+
+async def pure_ask(remote: Remote, count: int, *, number: int = 0) -> Figures:
+    """S1 with pure entities: reads, or commands with an event to be stored for each."""
+    server = await trio.to_thread.run_sync(workload.Server, WITH_JOURNAL)
+    try:
+        async with node("client", [("127.0.0.1", server.hello["port"])], OwnJournal()) as system:
+            await host_beside_the_client(system, pure, PURE)
+            found = Entities(replace(remote, system=system), PURE, number)
+            return await workload.asks_of_entities(found, count, gather)
+    finally:
+        await trio.to_thread.run_sync(server.end)
 
 
 async def compute(remote: Remote, count: int) -> Figures:
@@ -250,6 +337,8 @@ PEER = workload.Peer(
         R1send=remote_send,
         S1far=far_ask,
         S1fartell=far_tell,
+        S1pure=pure_ask,
+        S1pureadd=partial(pure_ask, number=1),
         S3=compute,
         S3two=compute_in_two,
         **workload.sharded(Entities, gather, checkpoint),

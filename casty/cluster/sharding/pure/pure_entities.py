@@ -298,7 +298,7 @@ class PureEntities:
                 machine, record = oldest.machine, oldest.record
                 record.state, record.seq, record.saved = machine.state, machine.seq, machine.snapshot_seq
                 self._forget(oldest)
-                oldest.mailbox.close()
+                oldest.let_go()
                 self._host.pure_rests(record)
             else:
                 resting[oldest] = None

@@ -62,14 +62,18 @@ class CommandQueue(MessageQueue):
 
     def __init__(self, settings: Mailbox, entity: PureEntity) -> None:
         super().__init__(settings)
-        self._entity = entity
+        self._entity: PureEntity | None = entity
+
+    def let_go(self) -> None:
+        """Forget the entity."""
+        self._entity = None
 
     def rest(self) -> None:
         """Take note of the entity's rest."""
         self.sleeper = RESTING
 
     def wake(self) -> None:
-        if self.sleeper is RESTING:
+        if self.sleeper is RESTING and self._entity is not None:
             self.sleeper = None
             self._entity.owner.give_turn(self._entity)
 
@@ -146,6 +150,13 @@ class PureEntity:
         is_idle = not (self.is_at_work or self.is_saving or self.is_stopping or self.watchers)
         is_plain = not (mailbox.flows or mailbox.weights or mailbox.senders or mailbox.front or mailbox.messages)
         return is_idle and is_plain and self.machine.is_resting
+
+    def let_go(self) -> None:
+        """Part with mailbox, machine and ref: a circle of them would stay until the next look for circles."""
+        self.ended = True
+        self.mailbox.close()
+        self.mailbox.let_go()
+        del self.store, self.ref
 
     # As an actor
 
