@@ -176,6 +176,7 @@ class _Process:
             for writer in range(WRITERS):
                 nursery.start_soon(self._write, running, refs, f"{part.cycle}-{part.number}-{writer}")
             nursery.start_soon(self._obey, running, refs)
+            nursery.start_soon(end_with, os.getppid())
 
     async def _write(self, system: Any, refs: dict[str, Any], writer: str) -> None:
         rng, number = Random(writer), 0
@@ -199,6 +200,13 @@ class _Process:
             await trio.sleep(0.02)
         else:
             self._log.write("a", name, command, last)
+
+
+async def end_with(parent: int) -> None:
+    """End this process once its parent has ended, whoever killed that."""
+    while os.getppid() == parent:  # noqa: ASYNC110  # a process
+        await trio.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def serve(part: Part, store: Store, path: Path) -> None:
