@@ -99,7 +99,7 @@ from casty.protocol.event_sourcing.effect import Effect, nothing, persist, refus
 from casty.protocol.event_sourcing.every import Every
 from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.sharding.allocation import Allocation, LeastShards
-from casty.protocol.sharding.entity_events import EntityFailed
+from casty.protocol.sharding.entities.entity_events import EntityFailed
 from casty.protocol.sharding.observability.shard_events import ShardMoved, ShardOpened, ShardResumed, ShardSuspended
 from casty.protocol.sharding.observability.shard_listing import ShardListing, ShardRow
 from casty.protocol.sharding.placement_events import CoordinatorChanged, EnlistBlocked, ShardConflict, ShardStuck

@@ -21,8 +21,8 @@ from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.messages.shard_rows import Owned
 from casty.protocol.messages.sharding import Marker
-from casty.protocol.sharding.entity_cell import EntityPhase
-from casty.protocol.sharding.entity_events import (
+from casty.protocol.sharding.entities.entity_cell import EntityPhase
+from casty.protocol.sharding.entities.entity_events import (
     CancelEntity,
     DeliverToEntity,
     EntityEnded,
@@ -33,7 +33,7 @@ from casty.protocol.sharding.entity_events import (
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.entities.entity_table import EntityLimits, EntityTable
 from casty.protocol.sharding.placement_events import (
     CloseShard,
     OpenShard,

@@ -21,7 +21,7 @@ from placement_stub import play_calm, play_fate
 from planting import plant
 
 from casty.protocol.messages.shard_rows import Opening, Term
-from casty.protocol.sharding.entity_table import EntityTable
+from casty.protocol.sharding.entities.entity_table import EntityTable
 from casty.protocol.sharding.machine import ShardPlacement
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.shard_coordinator import ShardCoordinator

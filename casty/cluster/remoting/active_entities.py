@@ -10,7 +10,7 @@ from abc import abstractmethod
 from typing import Never, Protocol, TypeVar
 
 from casty.address import ActorAddress, entity_path
-from casty.protocol.sharding.entity_cell import EntityCell
+from casty.protocol.sharding.entities.entity_cell import EntityCell
 from casty.runtime.actor.actor_ports import ActorKernel
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.ref import LocalRef, OwnRef

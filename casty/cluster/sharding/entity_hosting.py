@@ -1,7 +1,8 @@
 """Entities of one kind at one node, as actors: children of the actor that hosts the kind.
 
 Owns the actors by their activations. It does not know when an entity starts or ends, or what waits for it: that is the
-machine's (`casty.protocol.sharding.entity_table`), fed by messages, by the ends of these actors, and by the placement.
+machine's (`casty.protocol.sharding.entities.entity_table`), fed by messages, by the ends of these actors, and by the
+placement.
 
 How it works: no actor stands between a message and its entity; the machine is called by the task with the message. Each
 message of an entity waits for the serving lease before the entity's code sees it. Messages left in the mailbox of an
@@ -25,8 +26,8 @@ from casty.cluster.sharding.pure.pure_entity import PureEntity
 from casty.cluster.sharding.pure.pure_models import PureModels
 from casty.errors import ActorStoppedError
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
-from casty.protocol.sharding.entity_cell import EntityCell, EntityPhase
-from casty.protocol.sharding.entity_events import (
+from casty.protocol.sharding.entities.entity_cell import EntityCell, EntityPhase
+from casty.protocol.sharding.entities.entity_events import (
     CancelEntity,
     DeliverToEntity,
     EntityEffect,
@@ -39,7 +40,7 @@ from casty.protocol.sharding.entity_events import (
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.entities.entity_table import EntityLimits, EntityTable
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell

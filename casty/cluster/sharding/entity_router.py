@@ -29,7 +29,7 @@ from casty.cluster.sharding.entity_hosting import EntityHosting
 from casty.errors import NoHost, NotSent, UnsupportedTypeError
 from casty.protocol.effects import StartTimer, TimerFired
 from casty.protocol.sharding.allocation import Allocation
-from casty.protocol.sharding.entity_events import EntityMessage, RefusalReason
+from casty.protocol.sharding.entities.entity_events import EntityMessage, RefusalReason
 from casty.protocol.sharding.placement_events import ShardTableChanged
 from casty.protocol.sharding.shard_hash import number_of
 from casty.protocol.sharding.shard_routes import (

@@ -21,7 +21,7 @@ from typing import assert_never
 from casty.address import UniqueAddress
 from casty.protocol.effects import StartTimer, TimerFired
 from casty.protocol.messages.shard_rows import Owned, Row
-from casty.protocol.sharding.entity_events import RefusalReason
+from casty.protocol.sharding.entities.entity_events import RefusalReason
 from casty.protocol.sharding.placement_events import ShardTableChanged
 
 ROUTES_DUE = "routes-due"

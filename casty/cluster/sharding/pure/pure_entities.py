@@ -26,8 +26,8 @@ from casty.cluster.sharding.pure.pure_models import PureModel
 from casty.cluster.sharding.pure.pure_news import tell_end, tell_failure, tell_start
 from casty.errors import JournalUnavailable, JournalUncertain
 from casty.protocol.event_sourcing.machine import SourcedMachine, SourcedPhase
-from casty.protocol.sharding.entity_cell import EntityCell
-from casty.protocol.sharding.entity_events import EntityMessage
+from casty.protocol.sharding.entities.entity_cell import EntityCell
+from casty.protocol.sharding.entities.entity_events import EntityMessage
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior

@@ -12,7 +12,7 @@ import trio
 
 from casty.config import Mailbox
 from casty.protocol.event_sourcing.machine import AppendEvents, SourcedMachine, StoreValue
-from casty.protocol.sharding.entity_cell import EntityCell
+from casty.protocol.sharding.entities.entity_cell import EntityCell
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.fast_shared_tasks import RESTING
 from casty.runtime.events import Terminated

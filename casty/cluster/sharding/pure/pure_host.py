@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from casty.protocol.sharding.entity_cell import EntityCell
-from casty.protocol.sharding.entity_events import EntityMessage
+from casty.protocol.sharding.entities.entity_cell import EntityCell
+from casty.protocol.sharding.entities.entity_events import EntityMessage
 from casty.runtime.journaling.system_journal import EntityScope
 
 

@@ -7,6 +7,7 @@ twenty commands, and a factory nearly always gives the same two.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 from casty.errors import ConfigError
 from casty.protocol.event_sourcing.machine import SourcedModel
@@ -38,12 +39,12 @@ class PureModels:
         """Return the model of a behaviour; None where it needs an actor, or is to fail in one with an error."""
         if not isinstance(made, SourcedBehavior) or made.functions.decide is None or made.persistence_id is not None:
             return None
-        last = self._last
-        if last is None or not _is_alike(made, last.behavior):
-            last = self._last = self._read(made)
-        if last is None or last.model.empty is made.empty:
+        behavior, last = cast("SourcedBehavior[object]", made), self._last
+        if last is None or not _is_alike(behavior, last.behavior):
+            last = self._last = self._read(behavior)
+        if last is None or last.model.empty is behavior.empty:
             return last
-        return PureModel(made, replace(last.model, empty=made.empty), last.state_type)
+        return PureModel(behavior, replace(last.model, empty=behavior.empty), last.state_type)
 
     def _read(self, made: SourcedBehavior[object]) -> PureModel | None:
         if made.functions.apply is None and self._journal.states is None:

@@ -27,7 +27,7 @@ from casty.address import entity_path
 from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
 from casty.cluster.sharding.entity_hosting import EntityHosting
 from casty.protocol.effects import TimerFired
-from casty.protocol.sharding.entity_events import EntityEvent, EntityFailed
+from casty.protocol.sharding.entities.entity_events import EntityEvent, EntityFailed
 from casty.protocol.sharding.placement_events import ShardStuck
 from casty.wire.envelope import encode_entity
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
-from casty.protocol.sharding.entity_events import (
+from casty.protocol.sharding.entities.entity_events import (
     CancelEntity,
     DeliverToEntity,
     EntityEffect,
@@ -23,7 +23,7 @@ from casty.protocol.sharding.entity_events import (
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.entities.entity_table import EntityLimits, EntityTable
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 
 EPOCH = 7

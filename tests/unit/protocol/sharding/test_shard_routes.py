@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.effects import TimerFired
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
-from casty.protocol.sharding.entity_events import RefusalReason
+from casty.protocol.sharding.entities.entity_events import RefusalReason
 from casty.protocol.sharding.placement_events import ShardTableChanged
 from casty.protocol.sharding.shard_routes import (
     DropMessage,

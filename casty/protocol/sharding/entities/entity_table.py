@@ -26,14 +26,14 @@ from typing import assert_never
 
 from casty.protocol.backoff import backoff_delay
 from casty.protocol.effects import PublishEvent, Rng, StartTimer, TimerFired
-from casty.protocol.sharding.entity_cell import (
+from casty.protocol.sharding.entities.entity_cell import (
     GONE_MEMBERS_MAX,
     EntityCell,
     EntityPhase,
     EntityTroubles,
     OpenedShard,
 )
-from casty.protocol.sharding.entity_events import (
+from casty.protocol.sharding.entities.entity_events import (
     ENTITIES_DUE,
     CancelEntity,
     DeliverToEntity,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-from casty.protocol.sharding.entity_events import EntityMessage
+from casty.protocol.sharding.entities.entity_events import EntityMessage
 
 GONE_MEMBERS_MAX: Final = 16
 """Cells without an entity in the list of a shard, beyond as many as there are with one."""
