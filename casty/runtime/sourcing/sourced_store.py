@@ -126,6 +126,9 @@ class SourcedStore:
             case EffectRefusal(to, why):
                 refuse(kernel, to, why)
             case CommandRefused(command, failure, error):
+                if failure == "failed":  # a told command has no asker to hear of it
+                    persistence_id = self.machine.persistence_id
+                    self.log.warning("%s refused a command: %s", persistence_id, error, exc_info=error)
                 refuse_asks(kernel, command, _shown(error), failure)
             case _ as never:
                 assert_never(never)

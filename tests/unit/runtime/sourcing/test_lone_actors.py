@@ -191,6 +191,23 @@ async def test_a_damaged_event_makes_its_actor_refuse_everything_and_others_go_o
     assert "cart-1 refuses everything" in caplog.text
 
 
+async def test_a_command_whose_event_cannot_be_applied_is_refused_and_logged_though_nobody_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def applied(found: Cart, event: CartEvent) -> Cart:
+        raise ZeroDivisionError("no tea")
+
+    async def ignored(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        return Behaviors.same()
+
+    behavior = Behaviors.event_sourced("cart-1", empty=Cart(), decide=decide, apply=applied)
+    async with system_with(FaultyJournal()) as system:
+        ref = system.spawn(behavior, "cart")
+        ref.tell(Add("tea", 1, system.spawn(Behaviors.receive(ignored), "sink")))
+        assert await items(system, ref) == {}
+    assert "cart-1 refused a command: no tea" in caplog.text
+
+
 async def test_a_stop_as_effect_ends_the_actor_behind_its_reply() -> None:
     async with system_with(FaultyJournal()) as system:
         ref = system.spawn(cart(), "cart")
