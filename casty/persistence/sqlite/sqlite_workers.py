@@ -89,7 +89,9 @@ class SqliteWriter:
             connection = connect(self._path)
             try:
                 if self._has_failed:
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    if is_busy:  # a commit behind a hole in the log would be lost with a power cut
+                        raise TimeoutError("somebody reads it, so its log cannot be emptied after a failed write")
             except BaseException:
                 self._close(connection)
                 raise

@@ -169,6 +169,28 @@ async def test_as_long_as_the_file_cannot_be_opened_anew_nothing_is_written(shim
         assert await seqs(journal, "a") == [1]
 
 
+async def test_nothing_is_written_behind_a_log_that_cannot_be_emptied_after_a_failed_sync(
+    shim: type[Shim], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_connection, "BUSY_TIMEOUT", 0.01)
+    journal = SqliteJournal(path)
+    async with journal.open():
+        [claim] = await journal.claim(["a"])
+        await journal.append(claim, "a", 0, [EVENT])
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM events").fetchone()
+            shim.after["COMMIT"] = failing(IOERR_FSYNC)
+            with pytest.raises(JournalUncertain):
+                await journal.append(claim, "a", 1, [EVENT])
+            shim.after.clear()
+            with pytest.raises(JournalUnavailable, match="somebody reads it, so its log cannot be emptied"):
+                await journal.claim(["a"])
+        [claim] = await journal.claim(["a"])
+        assert await seqs(journal, "a") == [1, 2]
+        await journal.append(claim, "a", 2, [EVENT])
+
+
 async def test_all_that_waits_shares_a_commit(shim: type[Shim], path: Path) -> None:
     journal = SqliteJournal(path)
     is_free = threading.Event()
