@@ -16,8 +16,9 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.node import NOTE_LENGTH_MAX, SEVERITIES, ClusterNode
 from casty.cluster.peer_queue import PeerQueue, PeerReady
 from casty.cluster.sharding.entity_router import EntityRouter
-from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by
+from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement
 from casty.cluster.sharding.lease_gate import LeaseGate
+from casty.errors import ConfigError
 from casty.protocol.effects import Note, PublishEvent, Send, Severity, StartTimer, TimerFired
 from casty.protocol.gossip.handover import StatePublished
 from casty.protocol.membership.inputs import DownMember, GiveTerm, LeaveMember, WantServing
@@ -97,6 +98,8 @@ class PlacementDriver:
         self._ctx = ctx
         self._machine = ShardPlacement(node.self_node, node.kernel.rng, places=takes_part)
         self._hosts: dict[UniqueAddress, Mapping[str, HostedKey]] = {}
+        self._outvoted: dict[str, HostedKey] = {}
+        """Kinds hosted here in another way than by the cluster, and its way."""
         self.in_reach: frozenset[UniqueAddress] | None = None
         """Members in reach of messages from here, as far as known; None before this node is one itself."""
         self.observer = ShardObserver(node.self_node, self.run_of)
@@ -164,11 +167,25 @@ class PlacementDriver:
         if router is not None:
             router.set_shards(agreed.num_shards)
             router.is_singleton = agreed.is_singleton
+            self._judge_own(router, told, agreed)
         hosts = frozenset(run for run, hosted in told.items() if hosted == agreed)
         allocation = LEAST_SHARDS if router is None or router.allocation is None else router.allocation
         if agreed.is_singleton:
             allocation = OLDEST  # known without any code of the user, so on nodes that host nothing too
         return self._machine.handle(HostsSeen(name, agreed.num_shards, hosts, allocation), now)
+
+    def _judge_own(self, router: EntityRouter, told: Mapping[UniqueAddress, HostedKey], agreed: HostedKey) -> None:
+        """Tell the operator once where this node hosts a kind in another way than the cluster does."""
+        name, own = router.key.name, told.get(self._node.self_node)
+        if own is None or own == agreed:
+            self._outvoted.pop(name, None)
+        elif self._outvoted.get(name) != agreed:
+            self._outvoted[name] = agreed
+            other = min(run for run, hosted in told.items() if hosted == agreed)
+            try:
+                check_agreement(router.key, own, agreed, other.address)
+            except ConfigError as error:
+                self._ctx.log.error("%s; this node gets none of it until it is started anew", error)
 
     def hosts_of(self, name: str) -> Mapping[UniqueAddress, HostedKey]:
         """Return what each host of a kind says of it."""
