@@ -90,7 +90,7 @@ class JournalTasks(Generic[T]):
         worker.task = trio.lowlevel.current_task()
         try:
             with worker.scope:
-                while True:
+                while not worker.scope.cancel_called:  # a step may end well all the same, and the next is another's
                     if not self._line:
                         await self._rest(worker)
                         continue
