@@ -146,6 +146,7 @@ class PureEntities:
             self._forget(entity)
         self._host.pure_over(frozenset(known))
         for number, entity in known.items():
+            self._refuse_decided(entity)
             left = self._left_by(entity)
             tell_end(entity)
             self._host.pure_ended(entity.record, number, left, has_failed=False)
@@ -203,7 +204,7 @@ class PureEntities:
 
     def _serve(self, entity: PureEntity) -> int:
         """Give an entity its turn, and return the number of commands; one at work has it when that is done."""
-        if entity.is_at_work or entity.ended or self._is_ending:
+        if entity.is_at_work or entity.ended or entity.is_over or self._is_ending:
             return 0
         if entity.machine.phase is not SourcedPhase.ready:
             return self._serve_unread(entity)
@@ -409,21 +410,26 @@ class PureEntities:
 
     def _abandon(self, entity: PureEntity) -> None:
         """End an entity, whatever it does; what was decided and not handed to the journal is certainly not stored."""
-        machine = entity.machine
-        is_appending = machine.phase is SourcedPhase.appending
+        is_appending = entity.machine.phase is SourcedPhase.appending
         if entity.is_at_work:
             if not (self._writes if is_appending else self._recoveries).drop(entity):
                 return  # its task ends it
             self._done(entity)
-        if is_appending or (machine.phase is SourcedPhase.ready and machine.flush() is not None):
+        self._end(entity)
+
+    def _refuse_decided(self, entity: PureEntity) -> None:
+        """Refuse the commands decided and not handed to the journal: nobody else knows of them."""
+        machine = entity.machine
+        is_decided = machine.phase is SourcedPhase.ready and machine.flush() is not None
+        if is_decided or machine.phase is SourcedPhase.appending:
             error = JournalUnavailable(f"{entity.path} was stopped before its events were stored")
             entity.store.perform(machine.write_failed(error))
-        self._end(entity)
 
     def _end(self, entity: PureEntity) -> None:
         """End an activation, once nothing is at work for it; a snapshot under way is given up."""
         if entity.ended:
             return
+        self._refuse_decided(entity)
         if entity.is_saving:
             entity.is_over = True
             if self._snapshots.drop(entity):

@@ -32,6 +32,7 @@ from casty import (
     JoinRefused,
     MemoryJournal,
     OneForOneStrategy,
+    PoisonPill,
     SystemConfig,
     persist,
 )
@@ -370,6 +371,34 @@ async def test_an_append_that_never_ends_is_given_up_and_its_askers_know_nothing
         nursery.start_soon(nodes.stop, "a")
     assert outcomes == ["outcome_unknown"]
     assert await add(b, "cart-1") == 2
+
+
+async def test_what_was_decided_before_the_lease_lapsed_is_answered_at_the_end(autojump_clock, nodes):
+    def slowly(state: Cart, command: CartCommand) -> Any:
+        if isinstance(command, Add) and command.sku == "stone":
+            autojump_clock.jump(10.0)
+        return decide(state, command)
+
+    journal = FaultyJournal(is_shared=True)
+    a, _ = await nodes.systems("a", "b", journal=journal)
+    host(a, lambda _: Behaviors.event_sourced(empty=Cart(), decide=slowly, apply=apply), num_shards=1)
+    assert await add(a, "cart-1") == 1
+    ended, region = [], a.lookup("/carts")
+    assert region is not None
+    nodes.crash("b")  # nobody is left to extend the lease
+
+    async def ask() -> None:
+        with pytest.raises(AskFailed) as caught:
+            await add(a, "cart-1", "stone", timeout=1_000.0)
+        ended.append(caught.value.failure)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        assert not ended
+        region.tell(PoisonPill())
+    assert ended == ["journal_unavailable"]
+    assert [size for _, size in journal.appends] == [1]
 
 
 async def test_a_thousand_entities_recover_64_at_a_time(autojump_clock, nodes, factory):
