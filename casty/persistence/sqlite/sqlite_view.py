@@ -11,6 +11,7 @@ taken again, with locks.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,11 +134,17 @@ class SqliteViewer:
 
 
 def _stamp_of(path: Path) -> Stamp:
-    """Return the sight of a file, and whether it has a log. ConfigError where there is no file."""
+    """Return the sight of a file, and whether it has a log. ConfigError where there is no file.
+
+    A directory is told by SQLite as an error of the disk, and the open of a pipe never returns.
+    """
     try:
         found = os.stat(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; name the file of a journal") from None
+    if not stat.S_ISREG(found.st_mode):
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise ConfigError(f"{path} is {what}: name the file of a journal")
     return found.st_ino, found.st_size, found.st_mtime_ns, os.path.exists(f"{path}-wal")
 
 

@@ -147,6 +147,9 @@ async def test_a_damaged_row_is_named_and_those_before_it_are_given(tmp_path: Pa
 
 async def test_a_file_of_something_else_is_no_journal(tmp_path: Path) -> None:
     missing, text, other, empty = (tmp_path / name for name in ("missing", "text", "other.db", "empty"))
+    folder, pipe = tmp_path / "folder", tmp_path / "pipe"
+    folder.mkdir()
+    os.mkfifo(pipe)
     text.write_text("x" * 5000)
     empty.touch()
     with closing(sqlite3.connect(other)) as connection:
@@ -154,6 +157,8 @@ async def test_a_file_of_something_else_is_no_journal(tmp_path: Path) -> None:
         connection.commit()
     for path, expected in (
         (missing, "cannot be read: No such file or directory; name the file of a journal"),
+        (folder, "folder is a directory: name the file of a journal"),
+        (pipe, "pipe is no regular file: name the file of a journal"),
         (text, "is no SqliteJournal: file is not a database"),
         (other, "is a database of something else"),
         (empty, "has no tables of a SqliteJournal"),
@@ -161,7 +166,7 @@ async def test_a_file_of_something_else_is_no_journal(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=expected):
             async with open_file_view(path):
                 pass
-    assert sorted(os.listdir(tmp_path)) == ["empty", "other.db", "text"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "folder", "other.db", "pipe", "text"]
 
 
 async def test_a_folder_that_nobody_may_write_is_read_all_the_same(tmp_path: Path) -> None:
