@@ -37,6 +37,7 @@ from casty import (
     persist,
 )
 from casty.cluster.sharding.pure import pure_entities
+from casty.cluster.sharding.pure.journal_tasks import JournalTasks
 from casty.errors import JournalUnavailable
 
 STORED = EntityKey[CartCommand]("stored-carts")
@@ -383,7 +384,7 @@ async def test_what_was_decided_before_the_lease_lapsed_is_answered_at_the_end(a
     a, _ = await nodes.systems("a", "b", journal=journal)
     host(a, lambda _: Behaviors.event_sourced(empty=Cart(), decide=slowly, apply=apply), num_shards=1)
     assert await add(a, "cart-1") == 1
-    ended, region = [], a.lookup("/carts")
+    ended, region = list[str](), a.lookup("/carts")
     assert region is not None
     nodes.crash("b")  # nobody is left to extend the lease
 
@@ -423,6 +424,26 @@ async def test_a_snapshot_is_taken_beside_the_commands_and_the_next_start_reads_
     journal.events["stored-carts/cart-1"][:3] = []  # what the snapshot has is not read
     journal.forgotten["stored-carts/cart-1"] = 3
     assert await items(a, "cart-1") == {"tea": 7}
+
+
+async def test_the_end_of_one_entity_cancels_no_step_of_the_next(autojump_clock):
+    done: list[str] = []
+
+    async def step(one: str) -> None:
+        with trio.CancelScope(shield=one == "dropped"):  # as a thread at work for a store
+            await trio.sleep(1)
+        done.append(one)
+
+    async with trio.open_nursery() as nursery:
+        tasks = JournalTasks(step, 1)
+        tasks.open(nursery)
+        tasks.put("dropped")
+        tasks.put("next")
+        await trio.sleep(0.5)
+        assert not tasks.drop("dropped")
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert done == ["dropped", "next"]
 
 
 async def test_an_entity_at_rest_goes_on_from_its_entry_and_reads_nothing(autojump_clock, nodes, monkeypatch):
@@ -490,3 +511,24 @@ async def test_a_factory_that_raises_is_a_failure_of_its_entity(autojump_clock, 
     host(a, made)
     assert await add(a, "cart-1") == 1
     assert (len(tries), caplog.text.count("actor /carts/cart-1 failed and stops: ValueError")) == (3, 2)
+
+
+async def test_an_entity_that_waits_for_the_end_of_its_snapshot_is_served_no_more(autojump_clock, nodes, monkeypatch):
+    journal, gate = FaultyJournal(), trio.Event()
+    (a,) = await nodes.systems("a", journal=journal)
+
+    async def save(*_: object) -> None:
+        with trio.CancelScope(shield=True):  # as a thread at work for a store
+            await gate.wait()
+
+    monkeypatch.setattr(journal, "save", save)
+    host(a, lambda _: Behaviors.event_sourced(empty=Cart(), decide=decide, apply=apply, snapshots=Every(1)))
+    assert await add(a, "cart-1") == 1
+    await wait_all_tasks_blocked()
+    ref: Any = a.lookup("/carts/cart-1")
+    a.entity(STORED, "cart-1").tell(Add("tea", 1, ref))
+    ref.cell.kill()
+    await trio.sleep(1.0)
+    appended = list(journal.appends)
+    gate.set()
+    assert len(appended) == 1
