@@ -117,6 +117,7 @@ IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
     ("casty/cli/__init__.py", "casty.cli.app"): "says what to install when the extra cli is missing",
     ("casty/cli/demo_cart/cart_journals.py", "casty.cli.demo_cart.cart_schema"): "needs the extra postgres",
     ("casty/cli/demo_cart/cart_journals.py", "casty.persistence.postgres"): "says what to install when it is missing",
+    ("casty/cli/journal/backup.py", "casty.persistence.postgres"): "needs the extra postgres",
     ("casty/cli/journal/stores.py", "casty.persistence.postgres.postgres_view"): "needs the extra postgres",
     ("casty/cluster/leases/lease.py", "sqlite3"): "a part of Python that some builds lack, and few nodes need",
     ("casty/persistence/sqlite/sqlite_connection.py", "sqlite3"): "a part of Python that some builds lack",

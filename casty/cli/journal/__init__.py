@@ -1,1 +1,1 @@
-"""``casty journal``: a look into a store, replays of its entities, and the shapes of their events."""
+"""``casty journal``: a look into a store, replays of its entities, shapes of their events, backups."""

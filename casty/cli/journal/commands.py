@@ -13,15 +13,18 @@ from casty import CastyError, ConfigError
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain
 from casty.cli.journal.apps import load_apps, load_codec
+from casty.cli.journal.backup import back_up, restore
 from casty.cli.journal.check import CheckOptions, JournalCheck, parse_slices
 from casty.cli.journal.replay import ReplayOptions, replay
 from casty.cli.journal.schema_lock import SchemaOptions, lock
 from casty.cli.journal.shapes import shapes_of
 from casty.cli.journal.show import ShowOptions, show
-from casty.cli.journal.stores import StoreName, run_look
+from casty.cli.journal.stores import StoreName, run_act, run_look
 
 journal = typer.Typer(
-    name="journal", help="Look into a store of durable state, and replay what is in it.", no_args_is_help=True
+    name="journal",
+    help="Look into a store of durable state, replay what is in it, back it up and restore it.",
+    no_args_is_help=True,
 )
 
 Store = Annotated[
@@ -148,3 +151,30 @@ def schema_command(
         sys.exit(lock(SchemaOptions(file, check, force), shapes_of(load_apps(app), load_codec(wire_types))))
     except CastyError as error:
         raise _fail(str(error)) from None
+
+
+@journal.command("backup")
+def backup_command(
+    store: Store,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to be written; it must not be there.")],
+    schema: Schema = "casty",
+) -> None:
+    """Write all that is in a store into a file, as it is at one moment. Nodes may write meanwhile.
+
+    Exit codes: 0 written, 1 a row or the store cannot be read, and there is no FILE, 2 bad input, 130 Ctrl-C.
+    """
+    sys.exit(run_act(partial(back_up, StoreName(store, schema), file)))
+
+
+@journal.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `casty journal backup`.")],
+    store: Store,
+    force: Annotated[bool, typer.Option("--force", help="Replace all that is in STORE.")] = False,
+    schema: Schema = "casty",
+) -> None:
+    """Put a backup into an empty store, of either kind. All claims made before are void. Stop the nodes of STORE first.
+
+    Exit codes: 0 restored, 1 FILE is damaged, or the store cannot be written: it is as it was, 2 bad input, 130 Ctrl-C.
+    """
+    sys.exit(run_act(partial(restore, file, StoreName(store, schema), is_forced=force)))

@@ -175,7 +175,7 @@ class SqliteTables:
                     break
                 if seq != expected:
                     raise JournalDamaged(*_missing(persistence_id, expected))
-                found.append(_stored(persistence_id, seq, rest))
+                found.append(read_stored(persistence_id, seq, rest))
                 expected += 1
                 size += len(found[-1].record.payload)
                 if size > PAGE_BYTES_MAX or len(found) == limit:
@@ -189,7 +189,7 @@ class SqliteTables:
             if not is_damage(error):
                 raise
             if not found:
-                raise JournalDamaged(*_unreadable(persistence_id, expected, str(error))) from error
+                raise JournalDamaged(*unreadable(persistence_id, expected, str(error))) from error
         return found, end
 
     def tail(self, after: int, limit: int, slices: range | None) -> Sequence[Stored]:
@@ -199,7 +199,7 @@ class SqliteTables:
         size = 0
         try:
             for name, seq, *rest in self._rows_of(READ_TAIL, after, part.start, part.stop, limit):
-                found.append(_stored(str(name), seq, rest))
+                found.append(read_stored(str(name), seq, rest))
                 size += len(found[-1].record.payload)
                 if size > TAIL_BYTES_MAX:
                     break
@@ -249,10 +249,10 @@ class SqliteTables:
             "WHERE persistence_id = ? ORDER BY seq DESC",
             persistence_id,
         )
-        found = [(seq, _record(persistence_id, seq, rest)) for seq, *rest in rows]
+        found = [(seq, read_record(persistence_id, seq, rest)) for seq, *rest in rows]
         readable = [StoredSnapshot(seq, record) for seq, record in found if record is not None]
         if found and not readable:
-            raise JournalDamaged(*_unreadable(persistence_id, found[0][0], "its checksum is wrong"))
+            raise JournalDamaged(*unreadable(persistence_id, found[0][0], "its checksum is wrong"))
         return readable
 
     def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
@@ -275,9 +275,9 @@ class SqliteTables:
         )
         if row is None:
             return None
-        record = _record(persistence_id, row[0], row[1:])
+        record = read_record(persistence_id, row[0], row[1:])
         if record is None:
-            raise JournalDamaged(*_unreadable(persistence_id, row[0], "its checksum is wrong"))
+            raise JournalDamaged(*unreadable(persistence_id, row[0], "its checksum is wrong"))
         return row[0], record
 
     def store_state(self, claim: Claim, persistence_id: str, revision: int, record: Record) -> None:
@@ -308,7 +308,7 @@ class SqliteTables:
             "SELECT persistence_id, seq, offset, written_at, name, version, command_id, crc, payload, events.entity, "
             "first FROM events LEFT JOIN ids ON ids.entity = events.entity ORDER BY offset DESC LIMIT 1"
         )
-        if row is None or _record(str(row[0]), row[1], row[4:9]) is not None:
+        if row is None or read_record(str(row[0]), row[1], row[4:9]) is not None:
             return None
         name, seq, entity, first = str(row[0]), row[1], row[9], row[10]
         which = "FROM events WHERE entity = ? AND seq >= ? AND first = ?"
@@ -373,15 +373,15 @@ def is_damage(error: Exception) -> bool:
     return code_of(error) == CORRUPT or "decode to UTF-8" in str(error)
 
 
-def _stored(persistence_id: str, seq: int, rest: Sequence[Any]) -> Stored:
+def read_stored(persistence_id: str, seq: int, rest: Sequence[Any]) -> Stored:
     offset, written_at = rest[:2]
-    record = _record(persistence_id, seq, rest[2:])
+    record = read_record(persistence_id, seq, rest[2:])
     if record is None:
-        raise JournalDamaged(*_unreadable(persistence_id, seq, "its checksum is wrong"))
+        raise JournalDamaged(*unreadable(persistence_id, seq, "its checksum is wrong"))
     return Stored(persistence_id, seq, offset, record, written_at)
 
 
-def _record(persistence_id: str, number: int, fields: Sequence[Any]) -> Record | None:
+def read_record(persistence_id: str, number: int, fields: Sequence[Any]) -> Record | None:
     """Return the record of a row, None for a damaged one."""
     name, version, command_id, crc, payload = fields
     if not isinstance(payload, bytes):
@@ -394,5 +394,5 @@ def _missing(persistence_id: str, seq: int) -> tuple[str, str, int]:
     return f"event {seq} of {persistence_id!r} is missing, and later ones are stored", persistence_id, seq
 
 
-def _unreadable(persistence_id: str, seq: int, why: str) -> tuple[str, str, int]:
+def unreadable(persistence_id: str, seq: int, why: str) -> tuple[str, str, int]:
     return f"event, snapshot or value {seq} of {persistence_id!r} cannot be read: {why}", persistence_id, seq

@@ -113,7 +113,7 @@ class SqliteViewer:
                 job.run(SqliteTables(connection))
             except Exception as error:  # of a file that changed meanwhile it says nothing
                 failure = error
-            if self._stamp == _stamp_of(self._path):
+            if self._stamp == stamp_of(self._path):
                 if failure is not None:
                     raise failure
                 return
@@ -125,7 +125,7 @@ class SqliteViewer:
         self.is_in_use = self.is_in_use or version != self._data_version
 
     def _open(self) -> sqlite3.Connection:
-        stamp = _stamp_of(self._path)
+        stamp = stamp_of(self._path)
         self._connection = connect_for_reading(self._path, is_unused=not stamp[-1])
         self._stamp = None if stamp[-1] else stamp
         self.is_in_use = self.is_in_use or stamp[-1]
@@ -133,7 +133,7 @@ class SqliteViewer:
         return self._connection
 
 
-def _stamp_of(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
     """Return the sight of a file, and whether it has a log. ConfigError where there is no file.
 
     A directory is told by SQLite as an error of the disk, and the open of a pipe never returns.

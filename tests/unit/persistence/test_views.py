@@ -186,6 +186,6 @@ async def test_a_busy_file_is_given_up_after_some_looks(tmp_path: Path, monkeypa
     await fill(SqliteJournal(path))
     stamps = iter(range(1_000))
     async with open_file_view(path) as view:
-        monkeypatch.setattr("casty.persistence.sqlite.sqlite_view._stamp_of", lambda _: (next(stamps), 0, 0, False))
+        monkeypatch.setattr("casty.persistence.sqlite.sqlite_view.stamp_of", lambda _: (next(stamps), 0, 0, False))
         with pytest.raises(JournalUnavailable, match="opened and closed by others 10 times during one look"):
             await view.entry("cart/1")
