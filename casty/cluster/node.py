@@ -50,7 +50,6 @@ from casty.errors import (
     ProtocolError,
     UnsupportedTypeError,
 )
-from casty.protocol.effects import Severity
 from casty.protocol.failure_detector.heartbeat import HeartbeatCame
 from casty.protocol.failure_detector.monitor import Heard
 from casty.protocol.gossip.handover import GossipCame
@@ -81,11 +80,6 @@ from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.framing import Write
 
 E = TypeVar("E")
-
-SEVERITIES: Final = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
-
-NOTE_LENGTH_MAX = 1_024
-"""Characters of a note of a machine: its own words, and names of nodes, chosen by peers."""
 
 REMOTE_TYPES: Final[tuple[type, ...]] = (
     NodeAddress,

@@ -23,7 +23,8 @@ from casty.cluster.commands import (
 )
 from casty.cluster.leases.lease import ask_lease
 from casty.cluster.membership.subscribers import Subscribers
-from casty.cluster.node import NOTE_LENGTH_MAX, SEVERITIES, ClusterNode
+from casty.cluster.node import ClusterNode
+from casty.cluster.observability.notes import show_note
 from casty.cluster.peer_queue import PeerReady
 from casty.errors import JoinRefused, NodeDowned
 from casty.protocol.effects import Note, PublishEvent, Send, SendIfUp, StartTimer, TimerFired
@@ -166,10 +167,8 @@ class TopologyDriver:
                 self._ctx.start_soon(self._acquire, effect)
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
-            case Note(severity, text, None):
-                node.cluster_complaints.log(SEVERITIES[severity], self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
-            case Note(severity, text, about):
-                node.cluster_complaints.say(SEVERITIES[severity], about, text, length_max=NOTE_LENGTH_MAX)
+            case Note():
+                show_note(node.cluster_complaints, effect, self._ctx.self.path)
             case PublishEvent(event):
                 self._publish(event)
             case SnapshotChanged(snapshot):

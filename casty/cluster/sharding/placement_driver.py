@@ -12,14 +12,15 @@ from typing import Final, TypeAlias, assert_never
 
 import trio
 
-from casty.address import NodeAddress, UniqueAddress
-from casty.cluster.node import NOTE_LENGTH_MAX, SEVERITIES, ClusterNode
+from casty.address import UniqueAddress
+from casty.cluster.node import ClusterNode
+from casty.cluster.observability.notes import show_note
 from casty.cluster.peer_queue import PeerQueue, PeerReady
 from casty.cluster.sharding.entity_router import EntityRouter
 from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement
 from casty.cluster.sharding.lease_gate import LeaseGate
 from casty.errors import ConfigError
-from casty.protocol.effects import Note, PublishEvent, Send, Severity, StartTimer, TimerFired
+from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
 from casty.protocol.gossip.handover import StatePublished
 from casty.protocol.membership.inputs import DownMember, GiveTerm, LeaveMember, WantServing
 from casty.protocol.messages.sharding import (
@@ -265,13 +266,6 @@ class PlacementDriver:
             else:
                 self.perform(effect)
 
-    def _say(self, severity: Severity, text: str, about: NodeAddress | None) -> None:
-        complaints, level = self._node.cluster_complaints, SEVERITIES[severity]
-        if about is None:
-            complaints.log(level, self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
-        else:
-            complaints.say(level, about, text, length_max=NOTE_LENGTH_MAX)
-
     def perform(self, effect: PlacementEffect) -> None:
         """Perform an effect of the machine."""
         routers = self._parts.routers
@@ -295,8 +289,8 @@ class PlacementDriver:
                 self._node.kernel.event_stream.publish(event)
                 if isinstance(event, ShardStuck):
                     self._leave_with(event)
-            case Note(severity, text, about):
-                self._say(severity, text, about)
+            case Note():
+                show_note(self._node.cluster_complaints, effect, self._ctx.self.path)
             case TermBegun(number):
                 self._node.subsystems.topology.tell(GiveTerm(number))
             case HandedOver():
