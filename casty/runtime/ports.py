@@ -186,6 +186,25 @@ class Watcher(Protocol):
         ...
 
 
+class WatchedBy:
+    """Watchers of one actor, by a number of each; no dict before the first."""
+
+    __slots__ = ("watchers",)
+
+    watchers: dict[int, Watcher] | None
+
+    def add_watcher(self, uid: int, watcher: Watcher) -> None:
+        """Add ``watcher``, under a number of its own, to those told of the actor's end."""
+        if self.watchers is None:
+            self.watchers = {}
+        self.watchers[uid] = watcher
+
+    def remove_watcher(self, uid: int) -> None:
+        """Forget a watcher."""
+        if self.watchers is not None:
+            self.watchers.pop(uid, None)
+
+
 class Recipient(Protocol):
     """Actor, for its refs and for others naming it."""
 

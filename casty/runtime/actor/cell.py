@@ -44,14 +44,14 @@ from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.messaging.requests import open_request
 from casty.runtime.messaging.signals import PILL, STOP, Failure, Wakeup
-from casty.runtime.ports import Recipient, Watcher
+from casty.runtime.ports import Recipient, WatchedBy, Watcher
 
 ENDED: Final = Life()
 """Life of all ended actors."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Cell:
+class Cell(WatchedBy):
     """The state of one actor. Only its own task runs its code."""
 
     home: Children
@@ -192,17 +192,6 @@ class Cell:
     def request_of(self, message: object) -> Request | None:
         """Return the request of a message taken by the actor, if its sender waits for a reply."""
         return self.life.request_of(message)
-
-    def add_watcher(self, uid: int, watcher: Watcher) -> None:
-        """Add ``watcher``, under a number of its own, to those told of the actor's end."""
-        if self.watchers is None:
-            self.watchers = {}
-        self.watchers[uid] = watcher
-
-    def remove_watcher(self, uid: int) -> None:
-        """Forget a watcher."""
-        if self.watchers is not None:
-            self.watchers.pop(uid, None)
 
     async def until_ended(self) -> None:
         """Wait until the actor has ended."""

@@ -19,7 +19,7 @@ from casty.runtime.events import Terminated
 from casty.runtime.messaging.checked_ref import ref_to
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.ref import LocalRef
-from casty.runtime.ports import Recipient, Watcher
+from casty.runtime.ports import Recipient, WatchedBy, Watcher
 from casty.runtime.sourcing.sourced_store import SourcedPlace, SourcedStore
 from casty.runtime.system.context import ActorLog
 from casty.runtime.system.kernel import Kernel
@@ -78,7 +78,7 @@ class CommandQueue(MessageQueue):
             self._entity.owner.give_turn(self._entity)
 
 
-class PureEntity:
+class PureEntity(WatchedBy):
     """An entity with a mailbox, for as long as it has one."""
 
     __slots__ = (
@@ -98,7 +98,6 @@ class PureEntity:
         "ref",
         "store",
         "uid",
-        "watchers",
         "write",
     )
 
@@ -206,15 +205,6 @@ class PureEntity:
 
     def fail_from_outside(self, error: Exception) -> None:
         self.owner.fail(self, error)
-
-    def add_watcher(self, uid: int, watcher: Watcher) -> None:
-        if self.watchers is None:
-            self.watchers = {}
-        self.watchers[uid] = watcher
-
-    def remove_watcher(self, uid: int) -> None:
-        if self.watchers is not None:
-            self.watchers.pop(uid, None)
 
     async def until_ended(self) -> None:
         if self._waiters is None:
