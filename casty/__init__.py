@@ -35,6 +35,7 @@ from casty.config import (
     PartitionView,
     PartitionVotes,
     SystemConfig,
+    TlsConfig,
     TransportLimits,
 )
 from casty.errors import (
@@ -148,6 +149,7 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Network
 from casty.transport.network.memory import MemoryNetwork
 from casty.transport.network.tcp import TcpNetwork
+from casty.transport.network.tls import TlsNetwork
 from casty.wire_types import WireType
 
 __all__ = [
@@ -299,6 +301,8 @@ __all__ = [
     "TcpNetwork",
     "Terminated",
     "TimerScheduler",
+    "TlsConfig",
+    "TlsNetwork",
     "Topic",
     "TopicSubscription",
     "TopologySnapshot",

@@ -16,7 +16,7 @@ from casty.address import NodeAddress, NodeId
 from casty.cluster.cluster import Cluster, bound_leaving, node_of
 from casty.cluster.extension import ClusterExtension
 from casty.cluster.receptionist.services import Find, Listing, ReceptionistCmd, Subscribe
-from casty.config import ClusterConfig, ClusterSettings, SystemConfig
+from casty.config import ClusterConfig, ClusterSettings, SystemConfig, TlsConfig
 from casty.config.validation import (
     check_at_least,
     check_count,
@@ -38,6 +38,7 @@ from casty.runtime.system.system import ActorSystem, end_block, spawn_system_act
 from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Network
 from casty.transport.network.tcp import TcpNetwork
+from casty.transport.network.tls import TlsNetwork
 from casty.wire_types import WireType
 
 M = TypeVar("M")
@@ -85,17 +86,19 @@ class ClusteredActorSystem(ActorSystem):
         extensions: Further features of this node, in the order of their start: see `ClusterExtension`.
         journal: Store of event-sourced actors and durable states, the same one on all nodes that host entities of a
             kind; short for ``config=SystemConfig(journal=...)``.
+        tls: Files with which the nodes prove themselves to each other and encrypt what they say: on all nodes, or on
+            none. None: anybody who reaches the port can join.
 
     Raises:
-        ConfigError: A parameter has a bad value, or the host is not loopback and ``insecure`` is False. The message
-            says how to mend it.
+        ConfigError: A parameter has a bad value, a file of ``tls`` is wrong, or the host is not loopback, there is no
+            ``tls``, and ``insecure`` is False. The message says how to mend it.
         ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``. Two of ``wire_types``
             are of one class, or have one name.
         TypeError: ``wire_types`` holds something else than a `WireType`.
         UnsupportedTypeError: One of ``wire_types`` travels as a type that cannot travel.
         BindError: The port cannot be had. Raised on entering, like all following ones; nothing is left running.
         JoinRefused: The cluster refuses this node for good: another system name, setting or wire type, a ``node_id`` or
-            an address of another member.
+            an address of another member; or no seed believes its certificate.
         ClusterTimeoutError: The node was not let in, or the quorum was not up, within ``join_timeout``.
         LeaseError: The lease of ``settings`` cannot be used.
         NodeDowned: The cluster declared this node down while the block ran; the block was cancelled.
@@ -121,6 +124,7 @@ class ClusteredActorSystem(ActorSystem):
         network: Network | None = None,
         extensions: Sequence[ClusterExtension] = (),
         journal: Journal | None = None,
+        tls: TlsConfig | None = None,
     ) -> None:
         if journal is not None:
             config = _with_journal(config or SystemConfig(), journal)
@@ -146,8 +150,12 @@ class ClusteredActorSystem(ActorSystem):
         self._find_serial = count(1)
         self.cluster_config: ClusterConfig = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
         """Name, address, seeds and roles of this node."""
+        carrier = network or TcpNetwork(insecure=insecure, busy_poll=self.settings.busy_poll)
+        if tls is not None:
+            check_kind(f"{type(self).__name__}.tls", tls, TlsConfig, "TlsConfig.folder('/etc/casty/tls')")
+            carrier = TlsNetwork(tls, system_name=self.name, node_id=node_id, network=carrier)
         transport = RemoteTransport(
-            network or TcpNetwork(insecure=insecure, busy_poll=self.settings.busy_poll),
+            carrier,
             limits=self.settings.limits,
             rng=None if self.config.seed is None else Random(self.config.seed),
         )

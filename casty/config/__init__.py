@@ -17,6 +17,7 @@ from casty.config.downing import (
     PartitionVotes,
 )
 from casty.config.failure_detector import FailureDetector, FailureDetectorConfig
+from casty.config.tls import TlsConfig
 from casty.config.transport import FRAME_BYTES_LEAST, STRANGER_FRAMES_LEAST, TransportLimits
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "PartitionVotes",
     "STRANGER_FRAMES_LEAST",
     "SystemConfig",
+    "TlsConfig",
     "TransportLimits",
     "WITHOUT_ROLE",
 ]

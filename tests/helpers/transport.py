@@ -73,6 +73,9 @@ class QuietHandler:
     def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
         pass
 
+    def mistrusted(self, address: NodeAddress, reason: str) -> None:
+        pass
+
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         pass
 

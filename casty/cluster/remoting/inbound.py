@@ -12,7 +12,7 @@ from casty.cluster.remoting.fast_receive import FastReceive
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.errors import ActorStoppedError, AskFailed, DecodeError, UnknownTypeError
 from casty.protocol.failure_detector.monitor import DialFailed, LinkLost, RunSeen
-from casty.protocol.membership.inputs import HelloRefused, SelfAlias
+from casty.protocol.membership.inputs import HelloRefused, Mistrusted, SelfAlias
 from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason, MessageSummary
 from casty.runtime.messaging.ask import AskRef, refuse_asks
 from casty.schema.names import LOG_TEXT_MAX, printable
@@ -121,6 +121,11 @@ class Inbound:
             node.subsystems.availability.tell(DialFailed(address, refused))
         elif node.transport is not None and all(member.address != address for member in node.board.members):
             node.transport.give_up(address, f"no member is at {address}")
+
+    def mistrusted(self, address: NodeAddress, reason: str) -> None:
+        """Pass on that the node there and this one do not believe each other, which says nothing on who is alive."""
+        self._complaints.warning(address, f"no link with it: {reason}")
+        self._node.subsystems.topology.tell(Mistrusted(address, printable(reason)))
 
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """Pass on that the node there wants nothing to do with this one."""

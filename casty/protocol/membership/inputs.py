@@ -88,6 +88,14 @@ class HelloRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Mistrusted:
+    """Event: an attempt to connect there ended because one end does not believe the other."""
+
+    address: NodeAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveMember:
     """Event: the member at this address shall leave gracefully."""
 
@@ -152,8 +160,8 @@ class Downed:
 
 TopologyEvent = (
     Start | Received | TimerFired | MarkUnreachable | MarkReachable | AddressAnswered | SelfAlias | HelloRefused
-    | SeedsFound | LeaveMember | BeginLeave | WorkFinished | DownMember | RegistryChanged | WantServing | GiveTerm
-    | LeaseAnswered
+    | Mistrusted | SeedsFound | LeaveMember | BeginLeave | WorkFinished | DownMember | RegistryChanged | WantServing
+    | GiveTerm | LeaseAnswered
 )  # fmt: skip
 TopologyEffect = (
     Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | AskedToLeave | Left | Downed

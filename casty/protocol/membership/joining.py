@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer
 from casty.protocol.membership.founding import Founding
+from casty.protocol.membership.inputs import JoinFailed
 from casty.protocol.messages.membership import (
     TOKEN_BITS,
     Join,
@@ -44,6 +45,8 @@ from casty.protocol.messages.membership import (
 )
 from casty.protocol.state.member import Member
 
+MISTRUSTS_MIN = 3
+"""Attempts in a row that one end of a dial does not believe the other: a node that ends may look so once."""
 PROBE = "join probe"
 PROBE_DELAY_MIN = 0.05
 PROBE_DELAY_MAX = 1.0
@@ -62,14 +65,6 @@ class FormCluster:
     """Effect: this node forms a new cluster."""
 
 
-@dataclass(frozen=True, slots=True)
-class JoinEnded:
-    """Effect: a seed refused this node for good."""
-
-    by: NodeAddress
-    reason: str
-
-
 @dataclass(slots=True)
 class _Seed:
     """Record of one seed, or of another node asked like one."""
@@ -78,11 +73,15 @@ class _Seed:
     answer: JoinState = JoinState.not_in_cluster
     former: UniqueAddress | None = None
     """Its run in the cluster of this node's former membership, as it says."""
+    mistrusts: int = 0
+    """Attempts in a row that ended because one end did not believe the other."""
+    mistrust: str = ""
+    """Reason of the last time."""
     answered_at: float = -math.inf
     heard_at: float = -math.inf
 
 
-JoiningEffect = Send | StartTimer | Note | FormCluster | JoinEnded
+JoiningEffect = Send | StartTimer | Note | FormCluster | JoinFailed
 
 
 @dataclass(slots=True)
@@ -143,6 +142,17 @@ class Joining:
         self.founding.note(address, self.member.address)
         return [FormCluster()] if self._may_form(now) else []
 
+    def mistrusted(self, address: NodeAddress, reason: str) -> list[JoiningEffect]:
+        """Take note that one end of a dial does not believe the other; it ends where that is so at every seed."""
+        seed = self._seeds.get(address)
+        if seed is None:
+            return []
+        seed.mistrusts, seed.mistrust = seed.mistrusts + 1, reason
+        others = [self._seeds[name] for name in self.founding.others]
+        if not others or any(one.mistrusts < MISTRUSTS_MIN for one in others):
+            return []
+        return [JoinFailed("no seed has a link with this node: " + "; ".join(one.mistrust for one in others))]
+
     def answered(self, sender: UniqueAddress, answer: JoinAnswer, now: float) -> list[JoiningEffect]:
         """Take a seed's answer. One without a question changes nothing."""
         name = next((name for name, seed in self._seeds.items() if seed.token == answer.token), None)
@@ -152,6 +162,7 @@ class Joining:
             return self._refused(name, sender, answer)
         self.founding.note(name, sender.address)
         seed = self._seeds[name]
+        seed.mistrusts = 0
         seed.answer, seed.former = answer.state, self._former_of(answer)
         seed.answered_at = seed.heard_at = now
         if answer.state is JoinState.in_cluster:
@@ -198,7 +209,7 @@ class Joining:
     def _refused(self, name: NodeAddress, sender: UniqueAddress, answer: JoinAnswer) -> list[JoiningEffect]:
         """Return the effects of a refusal: of a seed it is for good; elsewhere another cluster may be."""
         if name in self.founding.seeds:
-            return [JoinEnded(sender.address, answer.reason)]
+            return [JoinFailed(f"{sender.address} refused this node: {answer.reason}")]
         if name not in self.founding.found or answer.reason == self._last_reason:
             return []
         self._last_reason = answer.reason

@@ -39,6 +39,7 @@ from casty.protocol.membership.inputs import (
     JoinFailed,
     LeaveMember,
     Left,
+    Mistrusted,
     Received,
     SeedsFound,
     SelfAlias,
@@ -49,7 +50,7 @@ from casty.protocol.membership.inputs import (
     WantServing,
     WorkFinished,
 )
-from casty.protocol.membership.joining import PROBE, FormCluster, JoinEnded, Joining, JoiningEffect
+from casty.protocol.membership.joining import PROBE, FormCluster, Joining, JoiningEffect
 from casty.protocol.membership.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, last_words, own_sentence
 from casty.protocol.membership.orders import Orders
 from casty.protocol.membership.view import View
@@ -157,22 +158,24 @@ class Topology:
                 return self._joining_step(self.joining.alias(address, now), now)
             case SeedsFound(addresses):
                 return self._joining_step(self.joining.found(addresses), now)
-            case HelloRefused(address, reason):
-                return [JoinFailed(f"{address} refused the connection: {reason}")] if address in self.seeds else []
+            case HelloRefused(by, reason):
+                return [JoinFailed(f"{by} refused the connection: {reason}")] if by in self.seeds else []
+            case Mistrusted(address, reason):
+                return self._joining_step(self.joining.mistrusted(address, reason), now)
             case RegistryChanged(registry):
                 self.registry = registry
-                return []
             case WorkFinished() | LeaveMember(self.member.address) | DownMember(self.member.address):
                 self.gone = True
                 return [*self.joining.withdraw(), Left()]
             case WantServing():
                 return [*self._split_brain.serving.want(None, now)]
-            case Received() | MarkUnreachable() | MarkReachable() | AddressAnswered() | GiveTerm():
-                return []
-            case LeaseAnswered() | LeaveMember() | DownMember() | BeginLeave():
-                return []
+            case Received() | MarkUnreachable() | MarkReachable() | AddressAnswered() | GiveTerm() | LeaseAnswered():
+                pass
+            case LeaveMember() | DownMember() | BeginLeave():
+                pass
             case _ as never:
                 assert_never(never)
+        return []
 
     def _joining_step(self, effects: list[JoiningEffect], now: float) -> list[TopologyEffect]:
         done: list[TopologyEffect] = []
@@ -180,9 +183,7 @@ class Topology:
             match effect:
                 case FormCluster():
                     self.state = Gossip(cluster_id_of(self._node)).with_member(self._node, self.member)
-                    done.extend(self._begin(None))
-                case JoinEnded(by, reason):
-                    done.append(JoinFailed(f"{by} refused this node: {reason}"))
+                    done += self._begin(None)
                 case _:
                     done.append(effect)
         return done
@@ -245,7 +246,7 @@ class Topology:
                 self._cluster_merge.alias(address)
             case SeedsFound(addresses):
                 self._founding.find(addresses)
-            case Start() | HelloRefused():
+            case Start() | HelloRefused() | Mistrusted():
                 pass
             case _ as never:
                 assert_never(never)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.schema.names import printable
-from casty.transport.network.interface import Connection, ConnectionLost
+from casty.transport.network.interface import Connection, ConnectionLost, TlsRefused
 from casty.wire.frame import FrameDecoder, FrameKind, Lane
 from casty.wire.handshake import (
     Hello,
@@ -21,6 +21,9 @@ from casty.wire.handshake import (
 )
 
 GREETING_READ_BYTES = 4096
+
+TLS_HANDSHAKE, TLS_ALERT = 0x16, 0x15
+"""First bytes from a peer that speaks TLS: it begins, or has got something else than TLS. A hello begins with 0."""
 
 SIMULTANEOUS_DIAL = Refused("simultaneous dial: wait for mine", final=False)
 """Answer to a hello from a node being dialled itself: its own connection is on the way."""
@@ -59,7 +62,10 @@ async def client_handshake(
 
 async def server_handshake(connection: Connection, limits: TransportLimits) -> tuple[Hello | Refused, FrameDecoder]:
     """Return the hello, due first, or its refusal, with the decoder for later bytes."""
-    kind, body, decoder = await _first_frame(connection, limits)
+    try:
+        kind, body, decoder = await _first_frame(connection, limits)
+    except TlsRefused as error:
+        return Refused(str(error), final=True), FrameDecoder(limits.hello_frame_bytes_max)
     if kind is not FrameKind.HELLO:
         raise ProtocolError(f"expected a hello first, got a {kind.name} frame")
     said = decode_hello(body)
@@ -69,11 +75,11 @@ async def server_handshake(connection: Connection, limits: TransportLimits) -> t
 def disproved(connection: Connection, said: Hello | HelloAck) -> Refused | None:
     """Return the refusal of a peer with another identity than its connection proves; None otherwise."""
     proven = connection.peer_identity
-    if proven is None or (proven.role, proven.node_id) == (said.role, said.node_id):
+    if proven is None or (proven.role == said.role and proven.node_id in (None, said.node_id)):
         return None
     name, role = printable(said.node_id), printable(said.role)
-    reason = f"the hello is of the {role} {name!r}, the connection proves the {proven.role} {proven.node_id!r}"
-    return Refused(reason, final=True)
+    proof = f"a {proven.role}" if proven.node_id is None else f"the {proven.role} {proven.node_id!r}"
+    return Refused(f"the hello is of the {role} {name!r}, the connection proves {proof}", final=True)
 
 
 async def _first_frame(connection: Connection, limits: TransportLimits) -> tuple[FrameKind, bytes, FrameDecoder]:
@@ -82,6 +88,8 @@ async def _first_frame(connection: Connection, limits: TransportLimits) -> tuple
         data = await connection.receive(GREETING_READ_BYTES)
         if not data:
             raise ConnectionLost("the connection was closed before the hello was answered")
+        if data[0] in (TLS_HANDSHAKE, TLS_ALERT) and connection.peer_identity is None and not decoder.buffered_bytes:
+            raise TlsRefused("the other end speaks TLS, and this node does not: set tls on both, or on neither")
         for kind, body in decoder.feed(data, frames_max=1):
             decoder.limit_bytes = limits.frame_bytes_max
             return kind, body, decoder

@@ -55,7 +55,7 @@ class IdentityVerifier:
         with trio.move_on_after(timeout):
             try:
                 connection = await self._network.connect(address, named_by=named_by)
-            except ConnectFailed:
+            except (ConnectFailed, ConnectionLost):
                 return None
             try:
                 answer, _ = await client_handshake(

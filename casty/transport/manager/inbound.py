@@ -52,6 +52,10 @@ class InboundHandler(Protocol):
         """The address leads back to this node; `dial_failed` was called for it too."""
         ...
 
+    def mistrusted(self, address: NodeAddress, reason: str) -> None:
+        """An attempt ended in TLS: one end does not believe the other. `dial_failed` follows."""
+        ...
+
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """The node there does not want this one; ``refusal.final``: asking again cannot help."""
         ...

@@ -140,6 +140,14 @@ class LinkManager:
             self.reports.add(self.handler.dial_failed, dial.address, dial.lane, refused, reason)
         return again and not dial.is_given_up
 
+    def attempt_mistrusted(self, dial: DialTask, reason: str) -> bool:
+        """Report an attempt that ended in TLS; whether the dial goes on trying. Nobody is dead for it."""
+        if dial.is_given_up:
+            return False
+        with self.reports:
+            self.reports.add(self.handler.mistrusted, dial.address, reason)
+            return self.attempt_failed(dial, refused=False, reason=reason)
+
     def attempt_refused(self, dial: DialTask, refusal: Refused) -> bool:
         """Report the refusal of a peer; return whether the dial goes on trying."""
         if dial.is_given_up:

@@ -32,7 +32,7 @@ from casty.transport.manager.identity_verifier import IdentityVerifier
 from casty.transport.manager.inbound import InboundHandler
 from casty.transport.manager.link_manager import LinkManager
 from casty.transport.manager.status_responder import StatusResponder
-from casty.transport.network.interface import ConnectFailed, Connection, ConnectionLost, Listener, Network
+from casty.transport.network.interface import ConnectFailed, Connection, ConnectionLost, Listener, Network, TlsRefused
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, encode_refused
 
@@ -570,6 +570,8 @@ class RemoteTransport:
                 return await self._attempt(dial, exchange), False
         except ConnectFailed as error:
             return None, exchange.attempt_failed(dial, refused=error.refused, reason=str(error))
+        except TlsRefused as error:
+            return None, exchange.attempt_mistrusted(dial, f"{dial.address}: {printable(str(error))}")
         except ConnectionLost as error:
             return None, exchange.attempt_failed(dial, refused=False, reason=printable(str(error)))
         except ProtocolError as error:

@@ -28,12 +28,16 @@ class ConnectionLost(CastyError):
     """The stream was reset or closed while it was in use."""
 
 
+class TlsRefused(ConnectionLost):
+    """One end does not believe the other one, or only one of them speaks TLS. It says nothing on who is alive."""
+
+
 @dataclass(frozen=True, slots=True)
 class PeerIdentity:
     """Identity of the other end of a connection, as proven to the network, for instance by a certificate."""
 
-    node_id: str
-    """Name of the node or client."""
+    node_id: str | None
+    """Name of the node or client; None where many share one proof of their role."""
     role: str
     """Its kind: ``member`` or ``client``."""
 
@@ -156,5 +160,6 @@ class Network(Protocol):
 
         Raises:
             casty.transport.network.interface.ConnectFailed: Nobody answers there, or somebody refuses.
+            casty.transport.network.interface.TlsRefused: The two ends do not agree on TLS.
         """
         ...

@@ -261,12 +261,17 @@ class TcpNetwork:
             may use one core only, they sleep at once in any case.
     """
 
-    __slots__ = ("_insecure", "_looking", "_lookup")
+    __slots__ = ("_insecure", "_is_covered", "_looking", "_lookup")
 
     def __init__(self, *, insecure: bool = False, busy_poll: bool = True) -> None:
         self._insecure = insecure
+        self._is_covered = False
         self._lookup = HostnameLookup()
         self._looking = Looking() if busy_poll and usable_cores() > 1 else None
+
+    def cover(self) -> None:
+        """Allow to listen anywhere: everything that travels here is encrypted above. For `TlsNetwork`."""
+        self._is_covered = True
 
     async def listen(self, host: str, port: int) -> TcpListener:
         """Open a port.
@@ -283,7 +288,7 @@ class TcpNetwork:
             ConfigError: ``host`` is not loopback and ``insecure`` is False, or host or port make no sense.
         """
         check_endpoint("listening", host, port)
-        if not is_loopback(host):
+        if not is_loopback(host) and not self._is_covered:
             if not self._insecure:
                 raise ConfigError(f"{reachable(host)}, or pass insecure=True on a network that you trust")
             logger.warning("listening on %s without encryption or authentication (insecure=True)", host)
@@ -326,8 +331,8 @@ class TcpNetwork:
 def reachable(host: str) -> str:
     """Return the objection to listening on ``host``, and the way out."""
     return (
-        f"listening on {host!r} would be reachable from other machines without encryption: bind a loopback address "
-        "such as '127.0.0.1'"
+        f"listening on {host!r} would be reachable from other machines without encryption: set tls, or bind a loopback "
+        "address such as '127.0.0.1'"
     )
 
 

@@ -67,6 +67,9 @@ class Recorder:
     def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
         self._add("dial_failed", address, lane, refused, reason)
 
+    def mistrusted(self, address: NodeAddress, reason: str) -> None:
+        self._add("mistrusted", address, reason)
+
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         self._add("dial_refused", address, refusal)
 

@@ -10,12 +10,12 @@ import pytest
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Send, StartTimer
 from casty.protocol.membership.founding import Founding
+from casty.protocol.membership.inputs import JoinFailed
 from casty.protocol.membership.joining import (
     FORM_AFTER,
     PROBE,
     PROBE_DELAY_MAX,
     FormCluster,
-    JoinEnded,
     Joining,
     JoiningEffect,
 )
@@ -197,7 +197,7 @@ def test_one_member_is_asked_to_let_this_node_in_until_the_next_round() -> None:
 
 def test_refusal_is_handed_on_with_its_reason() -> None:
     effects = answered(joining("c", "a"), "a", JoinState.refused, 0.1, reason="settings must agree")
-    assert effects == [JoinEnded(address("a"), "settings must agree")]
+    assert effects == [JoinFailed("a:2551 refused this node: settings must agree")]
 
 
 @pytest.mark.parametrize("state", list(JoinState))

@@ -40,6 +40,7 @@ from casty.protocol.membership.inputs import (
     JoinFailed,
     LeaveMember,
     Left,
+    Mistrusted,
     Received,
     SelfAlias,
     Start,
@@ -47,7 +48,7 @@ from casty.protocol.membership.inputs import (
     TopologySettings,
     WorkFinished,
 )
-from casty.protocol.membership.joining import PROBE
+from casty.protocol.membership.joining import MISTRUSTS_MIN, PROBE
 from casty.protocol.membership.leaving import LEAVE, AskedToLeave
 from casty.protocol.membership.machine import UNHEARD, Topology
 from casty.protocol.membership.view import SnapshotChanged
@@ -461,3 +462,14 @@ def test_until_when_a_removed_run_may_serve_is_said_before_its_removal_is_publis
     told = [type(effect) for effect in effects if isinstance(effect, WorkFree | StatePublished)]
     assert C not in state_of(other).members
     assert told[0] is WorkFree and StatePublished in told
+
+
+def test_node_that_no_seed_believes_gives_up_at_the_third_time_in_a_row():
+    machine = topology("c", "a", "b")
+    machine.handle(Start(), 0.0)
+    for _ in range(MISTRUSTS_MIN):
+        assert machine.handle(Mistrusted(address("a"), "a says no"), 1.0) == []
+    for _ in range(MISTRUSTS_MIN - 1):
+        assert machine.handle(Mistrusted(address("b"), "b says no"), 1.0) == []
+    (failed,) = machine.handle(Mistrusted(address("b"), "b says no"), 1.0)
+    assert failed == JoinFailed("no seed has a link with this node: a says no; b says no")

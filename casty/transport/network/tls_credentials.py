@@ -1,0 +1,367 @@
+"""Proof of a node's identity for TLS: its files, the contexts made of them, and the check of others.
+
+A set of files is tried before it is used, by shaking hands with itself in memory: so the rules are those of the peers,
+and nothing has to read a certificate but the library that checks it. A context in use is never changed, since no CA can
+be taken out of one; changed files make new contexts.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from casty.config.tls import Accepted, FilePath, TlsConfig, TlsRole, UriPattern
+from casty.config.validation import check_node_id
+from casty.errors import ConfigError, ProtocolError
+from casty.schema.names import printable
+from casty.transport.network.interface import PeerIdentity
+from casty.wire.handshake import MEMBER
+
+FILE_BYTES_MAX = 1024 * 1024
+DENIED_MAX = 65_536
+"""Lines of the list of denied certificates."""
+URI_SHOWN_MAX = 256
+
+_STEPS_MAX = 16
+"""Turns of a handshake in memory; it takes three."""
+_WITHOUT_TIME = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, to read the dates of a certificate that has ended."""
+_EXPIRED, _NOT_YET = 10, 9
+_FOREIGN = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes for a certificate of a CA that is not there."""
+
+_PEM = "expected PEM, text that begins with -----BEGIN"
+_SPIFFE = "spiffe://"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Content of a checked certificate."""
+
+    identity: PeerIdentity
+    uri: str
+    serial: str
+    """In hexadecimal digits, capital, without leading zeros."""
+    ends_at: float
+    """Seconds of Unix time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """One set of files, tried."""
+
+    stamps: tuple[object, ...]
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+    accepted: Accepted
+    denied: frozenset[str]
+    own: Proof
+
+
+class TlsCredentials:
+    """Files of one node, as they are now.
+
+    Raises:
+        ConfigError: A file is missing, cannot be read, has ended, or does not fit the others or the node; the message
+            names it.
+    """
+
+    def __init__(self, config: TlsConfig, *, system_name: str | None = None, node_id: str | None = None) -> None:
+        """Read the files of a node, or, without a ``node_id``, of whoever they name; without a ``system_name`` too."""
+        self._config = config
+        self._system_name = system_name
+        self._node_id = node_id
+        if node_id is not None:
+            check_node_id(node_id)
+        self._seen: tuple[object, ...] = ()
+        self._loaded = self._load()
+        self._seen = self._loaded.stamps
+        if (reason := _denial(self.own, self._loaded.denied)) is not None:
+            raise ConfigError(f"{_name('certificate', config.certificate)} cannot be used: {reason}")
+
+    @property
+    def config(self) -> TlsConfig:
+        """Paths of the files."""
+        return self._config
+
+    @property
+    def own(self) -> Proof:
+        """Content of this node's certificate."""
+        return self._loaded.own
+
+    def context(self, *, is_server: bool) -> ssl.SSLContext:
+        """Return the context for a new connection."""
+        return self._loaded.server if is_server else self._loaded.client
+
+    def refresh(self) -> bool:
+        """Read the files anew if they have changed; return whether they have.
+
+        ConfigError where the new ones cannot be used: the old ones stay, until they change again.
+        """
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return False
+        self._seen = stamps
+        self._loaded = self._load()
+        return True
+
+    def identify(self, certificate: Mapping[str, object] | None) -> Proof:
+        """Return the content of a peer's certificate, checked by OpenSSL. ProtocolError if it is not believed."""
+        loaded = self._loaded
+        proof = _proof_of(certificate, loaded.accepted)
+        if (reason := _denial(proof, loaded.denied)) is not None:
+            raise ProtocolError(reason)
+        return proof
+
+    def objection(self, proof: Proof, now: float) -> str | None:
+        """Return why a link that was believed is not any more, at this Unix time."""
+        if now >= proof.ends_at:
+            return f"the certificate of {proof.uri} ended at {_date(proof.ends_at)}"
+        return _denial(proof, self._loaded.denied)
+
+    def _stamps(self) -> tuple[object, ...]:
+        config = self._config
+        paths = (config.certificate, config.private_key, config.ca, config.denied)
+        return tuple(None if path is None else _stamp(path) for path in paths)
+
+    def _load(self) -> _Loaded:
+        config, stamps = self._config, self._stamps()
+        _check_pem("certificate", config.certificate, b"-----BEGIN CERTIFICATE-----")
+        _check_pem("private key", config.private_key, b"PRIVATE KEY-----")
+        _check_pem("CA", config.ca, b"-----BEGIN CERTIFICATE-----")
+        denied = frozenset[str]() if config.denied is None else _read_denied(config.denied)
+        server, client = _context(config, is_server=True), _context(config, is_server=False)
+        certificate = self._own_certificate(server, client)
+        accepted = config.accepted(self._system_name or _system_of(certificate, config))
+        try:
+            own = _proof_of(certificate, accepted)
+        except ProtocolError as error:
+            expected = _expected(accepted, self._node_id)
+            raise ConfigError(
+                f"{_name('certificate', config.certificate)} names no node here: {error}{expected}"
+            ) from None
+        self._check_own(own, accepted)
+        return _Loaded(stamps, server, client, accepted, denied, own)
+
+    def _check_own(self, own: Proof, accepted: Accepted) -> None:
+        if self._node_id is None:
+            return
+        identity, path = own.identity, _name("certificate", self._config.certificate)
+        if identity.role != MEMBER:
+            raise ConfigError(f"{path} is of a {identity.role}, {own.uri}, and cannot be a node's")
+        if identity.node_id not in (None, self._node_id):
+            expected = _expected(accepted, self._node_id)
+            raise ConfigError(f"{path} is of another node, {own.uri}, and this one is {self._node_id!r}{expected}")
+
+    def _own_certificate(self, server: ssl.SSLContext, client: ssl.SSLContext) -> Mapping[str, object]:
+        """Return the content of the own certificate, believed by both ends as a peer's is; a client's by one."""
+        config = self._config
+        blind_client, blind_server = _context(config, is_server=False), _context(config, is_server=True)
+        blind_client.verify_mode = blind_server.verify_mode = ssl.CERT_NONE
+        try:
+            certificate = _shown_certificate(blind_client, to=server)
+            if self._node_id is not None:
+                certificate = _shown_certificate(blind_server, to=client)
+        except ssl.SSLCertVerificationError as error:
+            raise ConfigError(_own_fault(config, error)) from None
+        except ssl.SSLError as error:
+            fault = f"cannot be used with TLS 1.3: {_words(error)}"
+            raise ConfigError(f"{_name('certificate', config.certificate)} {fault}") from None
+        return certificate
+
+
+def why_not(error: ssl.SSLCertVerificationError) -> str:
+    """Return why OpenSSL does not believe a certificate, in words."""
+    if error.verify_code in _FOREIGN:
+        return "it is not signed by a CA of this node"
+    return error.verify_message or "OpenSSL does not say why"
+
+
+def _context(config: TlsConfig, *, is_server: bool) -> ssl.SSLContext:
+    """Return a context with the own certificate that believes the certificates of the CAs alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    if is_server:
+        context.num_tickets = 0  # nothing is resumed, so each handshake shows a certificate
+    certificate, key, ca = (os.fspath(path) for path in (config.certificate, config.private_key, config.ca))
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except OSError as error:
+        raise ConfigError(_pair_fault(config, error)) from None
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:
+        raise ConfigError(f"{_name('CA', config.ca)} cannot be read: {_words(error)}") from None
+    if not context.get_ca_certs():
+        raise ConfigError(f"{_name('CA', config.ca)} holds no certificate of a CA, only others")
+    return context
+
+
+def _shown_certificate(shower: ssl.SSLContext, *, to: ssl.SSLContext) -> Mapping[str, object]:
+    """Return the certificate that one context shows, as another one checks it."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    is_server = to.protocol == ssl.PROTOCOL_TLS_SERVER
+    checking = to.wrap_bio(there, back, server_side=is_server)
+    showing = shower.wrap_bio(back, there, server_side=not is_server)
+    for _ in range(_STEPS_MAX):
+        done = 0
+        for end in (showing, checking):
+            try:
+                end.do_handshake()
+                done += 1
+            except ssl.SSLWantReadError:
+                pass
+        if done == 2:
+            break
+    return cast("Mapping[str, object]", checking.getpeercert() or {})
+
+
+def _proof_of(certificate: Mapping[str, object] | None, accepted: Accepted) -> Proof:
+    """Return the content of a certificate that OpenSSL believes. ProtocolError if it names nobody who is accepted."""
+    said = cast("Mapping[str, Any]", certificate or {})
+    uris: list[str] = [value for kind, value in said.get("subjectAltName", ()) if kind == "URI"]
+    if len(uris) != 1:
+        found = ", ".join(printable(uri, URI_SHOWN_MAX) for uri in uris[:4]) or "none"
+        raise ProtocolError(f"the certificate must have exactly one URI, found {found}")
+    uri = uris[0]
+    found_roles = [(role, name) for role, patterns in accepted.items() if (name := _name_in(uri, patterns)) is not None]
+    if len(found_roles) != 1:
+        what = "is accepted for no role" if not found_roles else "is accepted for more than one role"
+        raise ProtocolError(f"the certificate is of {printable(uri, URI_SHOWN_MAX)}, which {what}")
+    role, name = found_roles[0]
+    serial = str(said.get("serialNumber", "")).lstrip("0").upper()
+    return Proof(PeerIdentity(name or None, role), uri, serial, ssl.cert_time_to_seconds(said["notAfter"]))
+
+
+def _name_in(uri: str, patterns: Sequence[UriPattern]) -> str | None:
+    return next((name for pattern in patterns if (name := pattern.name_in(uri)) is not None), None)
+
+
+def _denial(proof: Proof, denied: frozenset[str]) -> str | None:
+    if proof.uri in denied:
+        return f"{proof.uri} is on the list of denied certificates"
+    if proof.serial in denied:
+        return f"the certificate of {proof.uri} with the serial number {proof.serial} is on the list of denied ones"
+    return None
+
+
+def _read_denied(path: FilePath) -> frozenset[str]:
+    found: set[str] = set()
+    for number, line in enumerate(
+        _read("list of denied certificates", path).decode("utf-8", "replace").splitlines(), 1
+    ):
+        text = line.partition("#")[0].strip()
+        if "://" in text:
+            found.add(text)
+        elif text:
+            digits = text.replace(":", "").upper().removeprefix("0X").lstrip("0")
+            if not digits or any(c not in "0123456789ABCDEF" for c in digits):
+                place = f"{_name('list of denied certificates', path)}, line {number}"
+                raise ConfigError(f"{place}: expected a serial number in hexadecimal digits or a URI, got {text!r}")
+            found.add(digits)
+    if len(found) > DENIED_MAX:
+        raise ConfigError(f"{_name('list of denied certificates', path)} must have at most {DENIED_MAX} entries")
+    return frozenset(found)
+
+
+def _system_of(certificate: Mapping[str, object], config: TlsConfig) -> str:
+    """Return the name of the system in the own certificate, for those that are of no system themselves."""
+    if config.accept is not None:
+        return ""
+    names = cast("Sequence[tuple[str, str]]", certificate.get("subjectAltName", ()))
+    uri = next((value for kind, value in names if kind == "URI" and value.startswith(_SPIFFE)), "")
+    if not uri:
+        path = _name("certificate", config.certificate)
+        raise ConfigError(f"{path} has no URI that begins with {_SPIFFE}: say which are believed, by TlsConfig.accept")
+    return uri.removeprefix(_SPIFFE).partition("/")[0]
+
+
+def _expected(accepted: Accepted, node_id: str | None) -> str:
+    role: TlsRole = "member"
+    uris = [pattern.uri_of(node_id) if node_id else pattern.text for pattern in accepted.get(role, ())]
+    return f"; expected {' or '.join(uris[:4])}" if uris else ""
+
+
+def _pair_fault(config: TlsConfig, error: OSError) -> str:
+    certificate, key = _name("certificate", config.certificate), _name("private key", config.private_key)
+    reason = error.reason if isinstance(error, ssl.SSLError) else ""
+    if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        return f"{key} is not that of {certificate}"
+    return f"{certificate} or {key} cannot be read: {_words(error)}"
+
+
+def _own_fault(config: TlsConfig, error: ssl.SSLCertVerificationError) -> str:
+    """Return which of the own files is wrong where the own certificate is not believed."""
+    certificate, ca = _name("certificate", config.certificate), _name("CA", config.ca)
+    if error.verify_code in _FOREIGN:
+        return (
+            f"{certificate} is not signed by a CA in {os.fspath(config.ca)}: take the certificate or the CA that fits"
+        )
+    if error.verify_code not in (_EXPIRED, _NOT_YET):
+        return f"{certificate} is not believed together with {ca}: {error.verify_message}"
+    since, until = _dates(config)
+    now = time.time()
+    if until <= now:
+        return f"{certificate} ended at {_date(until)}: issue another one"
+    if since > now:
+        return f"{certificate} begins at {_date(since)}: look at the clock of this machine"
+    return f"{ca}: {error.verify_message}"
+
+
+def _dates(config: TlsConfig) -> tuple[float, float]:
+    """Return from when until when the own certificate is good."""
+    checking, showing = _context(config, is_server=True), _context(config, is_server=False)
+    checking.verify_flags = cast("ssl.VerifyFlags", int(checking.verify_flags) | _WITHOUT_TIME)
+    showing.verify_mode = ssl.CERT_NONE
+    said = cast("Mapping[str, str]", _shown_certificate(showing, to=checking))
+    return ssl.cert_time_to_seconds(said["notBefore"]), ssl.cert_time_to_seconds(said["notAfter"])
+
+
+def _check_pem(what: str, path: FilePath, mark: bytes) -> None:
+    data = _read(what, path)
+    if b"ENCRYPTED" in data and what == "private key":
+        raise ConfigError(f"{_name(what, path)} is encrypted: a node has nobody to ask for its password")
+    if mark not in data:
+        raise ConfigError(f"{_name(what, path)} holds no {what}: {_PEM}")
+
+
+def _read(what: str, path: FilePath) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        fault = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise ConfigError(f"{_name(what, path)} {fault}") from None
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError(f"{_name(what, path)} is larger than {FILE_BYTES_MAX} bytes")
+    return data
+
+
+def _stamp(path: FilePath) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _name(what: str, path: FilePath) -> str:
+    return f"the TLS {what} {os.fspath(path)}"
+
+
+def _date(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "an unknown fault").lower().replace("_", " ")
+    return error.strerror or type(error).__name__

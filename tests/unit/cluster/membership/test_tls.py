@@ -1,0 +1,89 @@
+"""Nodes that prove themselves by certificates: who becomes a member, who does not, and what each end says of it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from helpers.certificates import TestCa
+
+from casty import ConfigError, JoinRefused, TlsConfig, UnreachableMember
+
+
+async def test_nodes_with_certificates_of_one_ca_are_one_cluster(autojump_clock, nodes, ca, tmp_path):
+    for name in "abc":
+        await nodes.start(name, [] if name == "a" else ["a"], tls=ca.node(tmp_path, name))
+    await nodes.all_up("a", "b", "c")
+
+
+async def refused(nodes, caplog, message: str, **options: object) -> str:
+    """Let b join a, which refuses; return what was logged, once nobody but a is a member."""
+    with pytest.raises(JoinRefused, match=message):
+        await nodes.start("b", ["a"], **options)
+    await trio.sleep(30)
+    assert [member.id for member in (await nodes.handles["a"].system.get_cluster_state()).members] == ["a"]
+    assert nodes.network.connection_count == 0
+    return caplog.text
+
+
+NO_LINK = "no seed has a link with this node: a:2551: "
+
+
+async def test_certificate_of_another_ca_is_refused(autojump_clock, nodes, ca, tmp_path, caplog):
+    await nodes.start("a", tls=ca.node(tmp_path, "a"))
+    message = NO_LINK + "its TLS certificate is not believed: it is not signed by a CA of this node"
+    text = await refused(nodes, caplog, message, tls=TestCa.make().node(tmp_path, "b"))
+    assert "a connection from there was refused: it ended the TLS handshake: its log says why" in text
+
+
+async def test_certificate_of_a_ca_believed_by_one_end_alone_is_refused(autojump_clock, nodes, ca, tmp_path, caplog):
+    other = TestCa.make("other")
+    await nodes.start("a", tls=ca.node(tmp_path, "a"))
+    own = other.node(tmp_path, "b")
+    (tmp_path / "b" / "ca.crt").write_bytes(other.pem + ca.pem)
+    message = NO_LINK + "closed after the TLS handshake: see the log of the node there"
+    text = await refused(nodes, caplog, message, tls=own)
+    assert "was refused: its TLS certificate is not believed: it is not signed by a CA of this node" in text
+
+
+async def test_node_without_tls_is_refused_by_one_with_it_and_both_say_so(autojump_clock, nodes, ca, tmp_path, caplog):
+    await nodes.start("a", tls=ca.node(tmp_path, "a"))
+    text = await refused(nodes, caplog, NO_LINK + "the other end speaks TLS, and this node does not: set tls on both")
+    assert "a connection from there was refused: it does not speak TLS, and this node does: set tls on both" in text
+
+
+async def test_node_with_tls_is_refused_by_one_without_it_and_both_say_so(autojump_clock, nodes, ca, tmp_path, caplog):
+    await nodes.start("a")
+    message = NO_LINK + "it does not speak TLS, and this node does: set tls on both, or on neither"
+    text = await refused(nodes, caplog, message, tls=ca.node(tmp_path, "b"))
+    assert "a connection from there was refused: the other end speaks TLS, and this node does not: set tls on" in text
+
+
+async def test_certificate_of_another_node_proves_only_that_one(autojump_clock, nodes, ca, tmp_path):
+    with pytest.raises(ConfigError, match=r"tls.crt is of another node, spiffe://shop/node/c, and this one is 'b'"):
+        await nodes.start("b", tls=ca.node(tmp_path, "c"))
+    with pytest.raises(ConfigError, match="the TLS certificate .* names no node here"):
+        await nodes.start("b", system="till", tls=ca.node(tmp_path, "b"))
+
+
+async def test_one_seed_of_two_that_is_not_believed_ends_nothing(autojump_clock, nodes, ca, tmp_path):
+    await nodes.start("stray", tls=TestCa.make("other").node(tmp_path, "stray"))
+    await nodes.start("a", tls=ca.node(tmp_path, "a"))
+    await nodes.start("b", ["stray", "a"], tls=ca.node(tmp_path, "b"))
+    await nodes.all_up("a", "b")
+
+
+async def test_member_whose_new_certificate_is_not_believed_accuses_nobody_at_once(autojump_clock, nodes, ca, tmp_path):
+    for name in "abc":
+        await nodes.start(name, [] if name == "a" else ["a"], tls=ca.node(tmp_path, name))
+    await nodes.all_up("a", "b", "c")
+    (tmp_path / "b" / "ca.crt").write_bytes(ca.pem + TestCa.make("other").pem)
+    await trio.sleep(60)
+    assert not any(handle.told(UnreachableMember) for handle in nodes.handles.values())
+
+
+async def test_secret_of_many_proves_membership_and_no_name(autojump_clock, nodes, ca, tmp_path):
+    files = ca.issue(tmp_path, "spiffe://prod/sa/shop")
+    tls = TlsConfig(files.certificate, files.private_key, files.ca, accept={"member": ["spiffe://prod/sa/shop"]})
+    await nodes.start("a", tls=tls)
+    await nodes.start("b", ["a"], tls=tls)
+    await nodes.all_up("a", "b")

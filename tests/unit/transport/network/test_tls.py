@@ -1,0 +1,274 @@
+"""Strangers at the port of a node with TLS: none gets further than the handshake, and the node says why."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+import trio
+from anyio.streams.tls import TLSStream
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from helpers.certificates import TestCa
+
+from casty import MemoryNetwork, TlsConfig, TlsNetwork
+from casty.address import NodeAddress
+from casty.errors import ProtocolError
+from casty.transport.network.interface import Connection, ConnectionLost, TlsRefused
+from casty.transport.network.tls import HANDSHAKE_BYTES_MAX, NOT_TLS, TlsConnection
+
+PORT = 2551
+SECRET = b"for members alone"
+
+
+class Server:
+    """A node that says a secret to whom it believes, and keeps why it did not believe the others."""
+
+    def __init__(self, memory: MemoryNetwork, config: TlsConfig) -> None:
+        self.memory = memory
+        self.network = TlsNetwork(config, system_name="shop", node_id="a", network=memory.host("a"))
+        self.refusals: list[str] = []
+        self.believed: list[str | None] = []
+
+    async def greet(self, connection: Connection) -> None:
+        try:
+            await connection.receive(100)
+            assert connection.peer_identity is not None
+            self.believed.append(connection.peer_identity.node_id)
+            await connection.send(SECRET)
+            await connection.receive(100)
+        except (ProtocolError, ConnectionLost) as error:
+            self.refusals.append(f"{type(error).__name__}: {error}")
+
+
+@pytest.fixture
+async def server(autojump_clock, nursery, ca, tmp_path) -> Server:
+    made = Server(MemoryNetwork(), ca.node(tmp_path, "a"))
+    listener = await made.network.listen("a", PORT)
+    nursery.start_soon(listener.serve, made.greet)
+    return made
+
+
+class Wire(anyio.abc.ByteStream):
+    """The bare stream of a stranger, which keeps what it writes and what it is told."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.written, self.told = b"", b""
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        data = await self.connection.receive(max_bytes)
+        if not data:
+            raise anyio.EndOfStream
+        self.told += data
+        return data
+
+    async def send(self, item: bytes) -> None:
+        self.written += item
+        await self.connection.send(item)
+
+    async def send_eof(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        await self.connection.aclose()
+
+    @property
+    def extra_attributes(self):
+        return {}
+
+
+@asynccontextmanager
+async def dialled(server: Server) -> AsyncIterator[Wire]:
+    connection = await server.memory.host("stranger").connect(NodeAddress("a", PORT))
+    yield Wire(connection)
+    await connection.aclose()
+    await trio.sleep(1)
+
+
+def context_of(
+    config: TlsConfig | None, ca: TestCa, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.maximum_version = False, version
+    context.load_verify_locations(cadata=ca.pem.decode())
+    if config is not None:
+        context.load_cert_chain(config.certificate, config.private_key)
+    return context
+
+
+async def attack(server: Server, context: ssl.SSLContext) -> tuple[bytes, Wire]:
+    """Shake hands and ask; return what comes back."""
+    async with dialled(server) as wire:
+        try:
+            stream = await TLSStream.wrap(wire, server_side=False, ssl_context=context, standard_compatible=False)
+            await stream.send(b"tell me")
+            return await stream.receive(), wire
+        except (anyio.EndOfStream, anyio.BrokenResourceError, ConnectionLost, ssl.SSLError):
+            return b"", wire
+    raise AssertionError
+
+
+async def test_member_gets_its_answer(server, ca, tmp_path):
+    answer, _ = await attack(server, context_of(ca.node(tmp_path, "b"), ca))
+    assert answer == SECRET and server.believed == ["b"] and not server.refusals
+
+
+URI = "spiffe://shop/node/b"
+CLIENT_ONLY = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+STRANGERS = {
+    "without a certificate": (lambda ca, at: None, "peer did not return a certificate"),
+    "ended": (lambda ca, at: ca.issue(at, URI, lasts=timedelta(seconds=-30)), "certificate has expired"),
+    "not yet": (lambda ca, at: ca.issue(at, URI, begins=timedelta(days=1)), "certificate is not yet valid"),
+    "another CA": (lambda ca, at: TestCa.make("other").issue(at, URI), "not signed by a CA of this node"),
+    "another CA of the same name": (lambda ca, at: TestCa.make().issue(at, URI), "is not believed: "),
+    "another system": (lambda ca, at: ca.issue(at, "spiffe://till/node/b"), "till/node/b, which is accepted for no"),
+    "no URI": (lambda ca, at: ca.issue(at), "exactly one URI, found none"),
+    "two URIs": (lambda ca, at: ca.issue(at, URI, URI + "2"), "exactly one URI, found "),
+    "a longer path": (lambda ca, at: ca.issue(at, URI + "/a"), "accepted for no role"),
+    "no name": (lambda ca, at: ca.issue(at, "spiffe://shop/node/"), "accepted for no role"),
+    "for servers alone": (
+        lambda ca, at: ca.issue(at, URI, usages=(ExtendedKeyUsageOID.SERVER_AUTH,)), "unsuitable certificate purpose",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+async def test_stranger_gets_nothing_and_is_named(server, ca, tmp_path, kind):
+    make, reason = STRANGERS[kind]
+    answer, _ = await attack(server, context_of(make(ca, tmp_path / "b"), ca))
+    assert answer == b"" and not server.believed
+    (refusal,) = server.refusals
+    assert refusal.startswith("ProtocolError: ") and reason in refusal
+
+
+async def test_older_version_of_tls_is_refused(server, ca, tmp_path):
+    answer, wire = await attack(server, context_of(ca.node(tmp_path, "b"), ca, version=ssl.TLSVersion.TLSv1_2))
+    assert answer == b"" and not server.believed
+    assert server.refusals == ["ProtocolError: it speaks no TLS 1.3"]
+
+
+async def test_recorded_connection_says_nothing_when_it_is_played_again(server, ca, tmp_path):
+    answer, recorded = await attack(server, context_of(ca.node(tmp_path, "b"), ca))
+    assert answer == SECRET
+    async with dialled(server) as wire:
+        await wire.send(recorded.written)
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                await wire.receive()
+    assert server.believed == ["b"], "the one that was recorded"
+    assert len(server.refusals) == 1 and SECRET not in wire.told
+
+
+async def test_nothing_can_be_resumed(server, ca, tmp_path):
+    context = context_of(ca.node(tmp_path, "b"), ca)
+    async with dialled(server) as wire:
+        stream = await TLSStream.wrap(wire, server_side=False, ssl_context=context, standard_compatible=False)
+        await stream.send(b"tell me")
+        assert await stream.receive() == SECRET
+        session = stream.extra(anyio.streams.tls.TLSAttribute.ssl_object).session
+        assert session is None or not session.has_ticket
+
+
+async def test_what_is_no_tls_gets_the_alert_for_it(server):
+    async with dialled(server) as wire:
+        await wire.send(b"\x00\x00\x00\x20\x01 a hello without TLS")
+        assert await wire.receive() == NOT_TLS
+    assert server.refusals == [
+        "ProtocolError: it does not speak TLS, and this node does: set tls on both, or on neither"
+    ]
+
+
+async def test_handshake_without_end_is_bounded(server):
+    async with dialled(server) as wire:
+        record = bytes((0x16, 3, 1)) + (0x4000).to_bytes(2, "big") + b"\x01\xff\xff\xff" + bytes(0x4000 - 4)
+        with pytest.raises((ConnectionLost, anyio.EndOfStream)):
+            for _ in range(64):
+                await wire.send(record)
+                await trio.sleep(0.01)
+    assert len(wire.written) <= HANDSHAKE_BYTES_MAX + 2 * len(record) and len(server.refusals) == 1
+
+
+async def test_a_look_at_the_port_is_no_fault(server):
+    async with dialled(server):
+        pass
+    assert [refusal.partition(":")[0] for refusal in server.refusals] == ["ConnectionLost"]
+
+
+@pytest.mark.parametrize("at", [0, 5, 20, -1])
+async def test_changed_byte_ends_the_link_and_gives_nothing(server, ca, tmp_path, at):
+    async with dialled(server) as wire:
+        context = context_of(ca.node(tmp_path, "b"), ca)
+        stream = await TLSStream.wrap(wire, server_side=False, ssl_context=context, standard_compatible=False)
+        mark = len(wire.written)
+        sent, wire.connection = wire.connection, _Deaf()
+        await stream.send(b"tell me, and nobody else")
+        wire.connection = sent
+        record = bytearray(wire.written[mark:])
+        record[at] ^= 1
+        await sent.send(bytes(record))
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError, ConnectionLost)):
+            await stream.receive()
+    assert not server.believed and len(server.refusals) == 1
+
+
+class _Deaf:
+    async def send(self, data: bytes) -> None:
+        pass
+
+
+async def node_of(ca: TestCa, at: Path, memory: MemoryNetwork, name: str) -> TlsNetwork:
+    return TlsNetwork(ca.node(at, name), system_name="shop", node_id=name, network=memory.host(name))
+
+
+@asynccontextmanager
+async def linked(server: Server, ca: TestCa, at: Path) -> AsyncIterator[TlsConnection]:
+    network = await node_of(ca, at, server.memory, "b")
+    connection = await network.connect(NodeAddress("a", PORT))
+    await connection.send(b"tell me")
+    assert await connection.receive(100) == SECRET
+    yield connection
+    await connection.aclose()
+
+
+async def test_link_ends_with_the_certificate_of_the_other_end(server, ca, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    async with linked(server, ca, tmp_path) as connection:
+        now = server.network.wall_time()
+        server.network.wall_time = lambda: now + 31 * 86_400
+        assert await connection.receive(100) == b""
+    assert "the certificate of spiffe://shop/node/b ended at" in server.refusals[0]
+    assert "the TLS certificate of this node, spiffe://shop/node/a, has ended: other nodes refuse it" in caplog.text
+
+
+async def test_link_ends_once_its_other_end_is_denied(autojump_clock, nursery, ca, tmp_path):
+    denied, files = tmp_path / "denied", ca.node(tmp_path, "a")
+    denied.write_text("")
+    server = Server(MemoryNetwork(), TlsConfig(files.certificate, files.private_key, files.ca, denied=denied))
+    nursery.start_soon((await server.network.listen("a", PORT)).serve, server.greet)
+    async with linked(server, ca, tmp_path) as connection:
+        denied.write_text("spiffe://shop/node/b\n")
+        began = trio.current_time()
+        assert await connection.receive(100) == b""
+        assert trio.current_time() - began <= 10.0
+    with pytest.raises(TlsRefused, match="closed after the TLS handshake"):
+        async with linked(server, ca, tmp_path):
+            pass
+    assert all("spiffe://shop/node/b is on the list of denied certificates" in text for text in server.refusals)
+
+
+async def test_new_links_use_new_files_and_the_ones_before_live_on(server, ca, tmp_path):
+    async with linked(server, ca, tmp_path) as old:
+        assert old.proof is not None
+        before = old.proof.serial
+        ca.node(tmp_path, "a")
+        await trio.sleep(10.5)
+        async with linked(server, ca, tmp_path) as new:
+            assert new.proof is not None and new.proof.serial != before
+        await old.send(b"still here")
+    assert server.believed == ["b", "b"]
