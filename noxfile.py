@@ -96,7 +96,7 @@ def tests_lowest(session: nox.Session) -> None:
     """Run the tests of the library with the oldest dependencies that pyproject allows."""
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    bounds = [*project["dependencies"], *extras["cli"], *extras["prometheus"], *extras["postgres"]]
+    bounds = [*project["dependencies"], *extras["cli"], *extras["prometheus"], *extras["postgres"], *extras["tls"]]
     oldest = [bound.replace(">=", "==") for bound in bounds]
     install(session, "tests", extra=tuple(oldest))
     pytest(session, *present(FAST_TESTS), "tests/test_exports.py", "tests/integration/test_trio_connection.py")

@@ -128,8 +128,10 @@ PARAMETERS_EXEMPT = {
     "Cluster.__init__",
     "ClusteredActorSystem.__init__",
     "Behaviors.sharded",
-    "node_command",
     # Options of a command are parameters of its function.
+    "node_command",
+    "status",
+    "shards_command",
     "show_command",
     "replay_command",
     "check_command",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Never
 
 import typer
 
-from casty import ConfigError, NodeAddress
+from casty import ConfigError, NodeAddress, TlsConfig
 from casty.cli.asking import StatusOptions, run_asking
 from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_address, plan_of, read_file
 from casty.cli.demo.demo import Demo, run_demo
@@ -25,6 +26,7 @@ from casty.cli.hosting import complain, run_node
 from casty.cli.journal.commands import journal
 from casty.cli.shards import ShardsQuestion
 from casty.cli.status import STATUS
+from casty.cli.tls_options import tls_of
 from casty.version import VERSION
 
 NODES_MAX = 32
@@ -117,6 +119,12 @@ def demo_cart(
 _this_node = partial(typer.Option, rich_help_panel="This node")
 _network = partial(typer.Option, rich_help_panel="Network")
 _joining = partial(typer.Option, rich_help_panel="Joining")
+_TLS_DIR = typer.Option(
+    "--tls-dir",
+    metavar="DIR",
+    help="Folder with tls.crt, tls.key and ca.crt, for nodes with TLS.",
+    show_default="CASTY_TLS_*",
+)
 _SEED = _joining(
     "--seed",
     metavar="HOST:PORT",
@@ -152,6 +160,7 @@ def node_command(
     insecure: Annotated[
         bool | None, _network("--insecure", help="Allow a HOST that other machines reach, without encryption.")
     ] = None,
+    tls_dir: Annotated[Path | None, _TLS_DIR] = None,
     seed: Annotated[list[str] | None, _SEED] = None,
     quorum: Annotated[
         int | None,
@@ -187,7 +196,8 @@ def node_command(
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        plan = plan_of(options, NodeFile() if config is None else read_file(config))
+        file = NodeFile() if config is None else read_file(config)
+        plan = plan_of(options, file, tls_of(tls_dir, os.environ, file.tls))
         guest = load_guest(target)
     except ConfigError as error:
         _refuse(str(error))
@@ -204,14 +214,18 @@ def status(
         str, typer.Option(help="Take no answer from a node of another name.", show_default="any")
     ] = "",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer.")] = 5.0,
+    tls_dir: Annotated[Path | None, _TLS_DIR] = None,
 ) -> None:
     """Ask a node for its cluster: members, who is unreachable for whom, leader, phi, age of the gossip, shards.
 
     It only asks: it does not join, and the node does not dial back. Exit codes: 0 there was an answer, 1 there was
     none, 2 bad input, 130 Ctrl-C.
     """
-    options = StatusOptions(_place(address), system_name, timeout, watch, interval, as_json)
-    sys.exit(run_asking(options, STATUS))
+    try:
+        options = StatusOptions(_place(address), system_name, timeout, watch, interval, as_json, _tls(tls_dir))
+        sys.exit(run_asking(options, STATUS))
+    except ConfigError as error:
+        _refuse(str(error))
 
 
 @app.command("shards")
@@ -224,14 +238,22 @@ def shards_command(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two questions of --watch.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each answer.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer.")] = 5.0,
+    tls_dir: Annotated[Path | None, _TLS_DIR] = None,
 ) -> None:
     """Ask a node where entities live: the shards of each kind by node, moves, coordinator, epochs.
 
     It only asks: it does not join, and the node does not dial back. Exit codes: 0 there was an answer, 1 there was
     none, or the node knows no such KEY, 2 bad input, 130 Ctrl-C.
     """
-    options = StatusOptions(_place(address), "", timeout, watch, interval, as_json)
-    sys.exit(run_asking(options, ShardsQuestion(key).words))
+    try:
+        options = StatusOptions(_place(address), "", timeout, watch, interval, as_json, _tls(tls_dir))
+        sys.exit(run_asking(options, ShardsQuestion(key).words))
+    except ConfigError as error:
+        _refuse(str(error))
+
+
+def _tls(folder: Path | None) -> TlsConfig | None:
+    return tls_of(folder, os.environ, None)
 
 
 def _place(address: str) -> NodeAddress:

@@ -13,7 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from casty import NodeAddress
+from casty import NodeAddress, TlsConfig, TlsNetwork
 from casty.cli.exits import ExitCode, run_until_signal
 from casty.cli.hosting import complain
 from casty.cluster.observability.status_report import NoStatus, ask_status
@@ -33,6 +33,7 @@ class StatusOptions:
     watch: bool
     interval: float
     as_json: bool
+    tls: TlsConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ def columns(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[st
 def run_asking(options: StatusOptions, words: Words) -> ExitCode:
     """Ask once, or until Ctrl-C, and return how it went: `ExitCode.failed` when there was no answer."""
     follow = _watch if options.watch else _once
+    if options.tls is not None:
+        TlsNetwork(options.tls, system_name=options.system_name or None)  # a wrong file is told once, and first
     return trio.run(run_until_signal, partial(follow, options, words))
 
 
@@ -113,4 +116,5 @@ class _Picture:
 
 
 async def _ask(options: StatusOptions) -> ClusterReport:
-    return await ask_status(TcpNetwork(), options.address, system_name=options.system_name, timeout=options.timeout)
+    network = TcpNetwork() if options.tls is None else TlsNetwork(options.tls, system_name=options.system_name or None)
+    return await ask_status(network, options.address, system_name=options.system_name, timeout=options.timeout)

@@ -30,10 +30,12 @@ from casty import (
     Lease,
     SqliteLease,
     SystemConfig,
+    TlsConfig,
     UniqueAddress,
 )
 from casty.cli.hosting import HostedActor, MakeExtension, NodePlan
 from casty.cli.loading import attempt, imported, no_function, parts_of
+from casty.cli.tls_options import tls_table
 from casty.cluster.cluster import OWN_EXTENSIONS
 from casty.cluster.extension import check_extension_type, check_extensions
 from casty.config.downing import DowningStrategy, DowningStrategyName
@@ -77,6 +79,7 @@ class Tables:
     node: NodeOptions = field(default_factory=NodeOptions)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     actors: SystemConfig = field(default_factory=SystemConfig)
+    tls: TlsConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def read_file(path: Path) -> NodeFile:
     if mistakes:
         head = f"{path}: {len(mistakes)} mistakes:\n  " if len(mistakes) > 1 else f"{path}: "
         raise ConfigError(head + "\n  ".join(mistakes))
-    return NodeFile(tables.node, tables.cluster, tables.actors, extensions)
+    return NodeFile(tables.node, tables.cluster, tables.actors, tables.tls, extensions)
 
 
 def _extensions_of(table: dict[str, Any]) -> tuple[tuple[MakeExtension, ...], list[str]]:
@@ -220,7 +223,7 @@ def _mistakes_of_node(node: NodeOptions) -> list[str]:
     return mistakes
 
 
-def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
+def plan_of(options: NodeOptions, file: NodeFile, tls: TlsConfig | None = None) -> NodePlan:
     """Return the plan of a node; ConfigError when it has no name, a seed cannot be dialled, or others can reach it."""
     node = options.over(file.node)
     if node.node_id is None:
@@ -230,7 +233,7 @@ def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
     seeds = tuple(parse_address(seed) for seed in node.seeds or ())
     host, port = _said(node.host, NodePlan.host), _said(node.port, NodePlan.port)
     check_endpoint("the", host, port)
-    if not node.insecure and not is_loopback(host):
+    if not node.insecure and tls is None and not is_loopback(host):
         allow = "add --insecure" if options.host is not None else "set insecure = true beside host in the file"
         raise ConfigError(f"{reachable(host)}, or {allow} on a network that you trust")
     settings = file.cluster
@@ -246,6 +249,7 @@ def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
         required_quorum=node.required_quorum,
         join_timeout=_said(node.join_timeout, NodePlan.join_timeout),
         insecure=bool(node.insecure),
+        tls=tls,
         settings=settings,
         config=file.actors,
         extensions=file.extensions,
@@ -405,6 +409,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(
         lambda form: form == Callable[[UniqueAddress], FailureDetector] | None, _structure_detector_factory
     )
+    converter.register_structure_hook_func(lambda form: form == TlsConfig | None, tls_table)
     converter.register_structure_hook_func(_is_literal, _structure_choice)
     converter.register_structure_hook(Enum, _structure_choice)  # by its class: cattrs 25.1 looks there first
     return converter

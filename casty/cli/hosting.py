@@ -26,6 +26,7 @@ from casty import (
     ConfigError,
     NodeDowned,
     SystemConfig,
+    TlsConfig,
 )
 from casty.cli.exits import ExitCode, run_until_signal
 from casty.runtime.system.system import escalated_by
@@ -51,6 +52,7 @@ class NodePlan:
     required_quorum: int | None = None
     join_timeout: float = 60.0
     insecure: bool = False
+    tls: TlsConfig | None = None
     settings: ClusterSettings = field(default_factory=ClusterSettings)
     config: SystemConfig = field(default_factory=SystemConfig)
     extensions: tuple[MakeExtension, ...] = ()
@@ -77,6 +79,7 @@ class NodePlan:
                 required_quorum=self.required_quorum,
                 settings=self.settings,
                 insecure=self.insecure,
+                tls=self.tls,
                 join_timeout=self.join_timeout,
                 rejoin_after=downed,
                 config=self.config,

@@ -33,7 +33,8 @@ from casty.schema.names import printable
 from casty.transport.links.hello import client_handshake
 from casty.transport.links.link import close
 from casty.transport.links.reading import READ_BYTES_MAX
-from casty.transport.network.interface import Connection, ConnectionLost, Network
+from casty.transport.network.interface import Connection, ConnectionLost, Network, PeerIdentity, TlsRefused
+from casty.transport.network.tls import TlsNetwork
 from casty.version import VERSION
 from casty.wire.codec.codec import Codec
 from casty.wire.frame import FrameDecoder, FrameKind, Lane
@@ -44,6 +45,9 @@ ANSWER_TIMEOUT = 2.0
 
 ASKER = NodeAddress("status", 1)
 """Stands in the hello for a node's address. Nobody dials it."""
+
+STRANGER = PeerIdentity("", CLIENT)
+"""Asker without a certificate; another one says in its hello what its certificate proves, be it that of a node."""
 
 ANY_SYSTEM = ""
 """System name in the hello of an asker: a node of any system."""
@@ -94,11 +98,14 @@ async def ask_status(
         with trio.fail_after(timeout):
             connection = await network.connect(address)
             try:
-                return await _ask(connection, address, system_name)
+                identity = network.identity if isinstance(network, TlsNetwork) else STRANGER
+                return await _ask(connection, address, system_name, identity)
             finally:
                 await close(connection)
     except trio.TooSlowError:
         raise NoStatus(f"{address} did not answer within {timeout:g} s: is it a casty node, and does it run?") from None
+    except TlsRefused as error:
+        raise NoStatus(f"{address} does not tell its status: {printable(str(error))}") from None
     except ConnectionLost:
         what = "closed the connection without an answer"
         raise NoStatus(f"{address} {what}: it is no casty node, one of another version, or has no room") from None
@@ -110,10 +117,12 @@ async def ask_status(
         raise NoStatus(str(error)) from None
 
 
-async def _ask(connection: Connection, address: NodeAddress, system_name: str) -> ClusterReport:
+async def _ask(connection: Connection, address: NodeAddress, system_name: str, identity: PeerIdentity) -> ClusterReport:
     limits, rng = TransportLimits(), SystemRandom()
     asker = UniqueAddress(ASKER, rng.getrandbits(NONCE_BITS - 1) | 1)
-    hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, system_name, asker, Lane.status, role=CLIENT)
+    hello = Hello(
+        PROTOCOL_MIN, PROTOCOL_MAX, system_name, asker, Lane.status, node_id=identity.node_id or "", role=identity.role
+    )
     answer, decoder = await client_handshake(connection, hello, limits)
     if isinstance(answer, Refused):
         raise NoStatus(f"{address} does not tell its status: {printable(answer.reason)}")
