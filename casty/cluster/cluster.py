@@ -22,7 +22,7 @@ from casty.cluster.membership.control_messages import add_membership_messages
 from casty.cluster.membership.known_members import address_of_member, member_named
 from casty.cluster.membership.membership_status import up_members
 from casty.cluster.node import ClusterNode
-from casty.cluster.observability.cluster_metrics import collect_transport
+from casty.cluster.observability.cluster_metrics import collect_certificate, collect_transport
 from casty.cluster.pubsub.pubsub import PubSub
 from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import ReceptionistCmd
@@ -443,6 +443,7 @@ class Cluster:
         self._node.cluster_metrics.collect(metrics, self._node.board.snapshot, self._node.self_node)
         if self._transport is not None and self._transport.is_running:
             collect_transport(self._transport.statistics(), metrics)
+            collect_certificate(self._transport.certificate_seconds_left, metrics)
         self._extensions.collect(metrics)
 
     def serving_lease(self) -> ServingLease:

@@ -40,6 +40,9 @@ CONTROL_DROPPED: Final = Metric(
 REFUSED: Final = Metric("refused_messages", "Messages whose sender may not send them, by their type.", ("type",))
 LINKS: Final = Metric("links", "Links that are up, by lane.", ("lane",))
 DIALS: Final = Metric("dials", "Peers that are being dialled.")
+CERTIFICATE_SECONDS_LEFT: Final = Metric(
+    "tls_certificate_seconds_left", "Seconds until the TLS certificate of this node ends; below 0 when it has."
+)
 UNAUTHENTICATED: Final = Metric("unauthenticated_connections", "Connections that have not said hello.")
 QUEUED_MESSAGES: Final = Metric("queued_messages", "Frames that wait to be written to peers.")
 QUEUED_BYTES: Final = Metric("queued_bytes", "The bytes of those.")
@@ -73,6 +76,7 @@ CLUSTER_METRICS: Final = (
     LINKS,
     DIALS,
     UNAUTHENTICATED,
+    CERTIFICATE_SECONDS_LEFT,
     QUEUED_MESSAGES,
     QUEUED_BYTES,
     WAITING_SENDERS,
@@ -177,6 +181,12 @@ def _count(by_name: Counter[str], name: str) -> bool:
         shown, is_new = OTHER, False
     by_name[shown] += 1
     return is_new
+
+
+def collect_certificate(seconds_left: float | None, metrics: Metrics) -> None:
+    """Hand over when the certificate of this node ends; nothing without TLS."""
+    if seconds_left is not None:
+        metrics.gauge(CERTIFICATE_SECONDS_LEFT, seconds_left)
 
 
 def collect_transport(statistics: TransportStatistics, metrics: Metrics) -> None:

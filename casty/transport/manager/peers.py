@@ -33,6 +33,7 @@ from casty.transport.manager.inbound import InboundHandler
 from casty.transport.manager.link_manager import LinkManager
 from casty.transport.manager.status_responder import StatusResponder
 from casty.transport.network.interface import ConnectFailed, Connection, ConnectionLost, Listener, Network, TlsRefused
+from casty.transport.network.tls import TlsNetwork
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, encode_refused
 
@@ -450,6 +451,11 @@ class RemoteTransport:
             RuntimeError: The transport does not run.
         """
         return self._running()
+
+    @property
+    def certificate_seconds_left(self) -> float | None:
+        """Seconds until the certificate of this node ends; None without TLS."""
+        return self._network.seconds_left if isinstance(self._network, TlsNetwork) else None
 
     @property
     def is_running(self) -> bool:

@@ -87,3 +87,18 @@ async def test_secret_of_many_proves_membership_and_no_name(autojump_clock, node
     await nodes.start("a", tls=tls)
     await nodes.start("b", ["a"], tls=tls)
     await nodes.all_up("a", "b")
+
+
+async def test_seconds_to_the_end_of_the_certificate_are_a_figure(autojump_clock, nodes, ca, tmp_path):
+    class Figures(dict[str, float]):
+        def counter(self, metric, value, *labels):
+            pass
+
+        def gauge(self, metric, value, *labels):
+            self[metric.name] = value
+
+    figures = Figures()
+    (await nodes.start("a", tls=ca.node(tmp_path, "a"))).system.collect(figures)
+    assert 29 * 86_400 < figures["tls_certificate_seconds_left"] < 30 * 86_400
+    (await nodes.start("b")).system.collect(plain := Figures())
+    assert "tls_certificate_seconds_left" not in plain
