@@ -115,6 +115,10 @@ DESCRIBING = re.compile(
 IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
     # (module, imported name): the reason. Only optional extras belong here.
     ("casty/cli/__init__.py", "casty.cli.app"): "says what to install when the extra cli is missing",
+    (
+        "casty/cli/cert/cert_commands.py",
+        "casty.cli.cert.authority",
+    ): "says what to install where the extra tls is not",
     ("casty/cli/demo_cart/cart_journals.py", "casty.cli.demo_cart.cart_schema"): "needs the extra postgres",
     ("casty/cli/demo_cart/cart_journals.py", "casty.persistence.postgres"): "says what to install when it is missing",
     ("casty/cli/journal/backup.py", "casty.persistence.postgres"): "needs the extra postgres",

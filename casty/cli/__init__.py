@@ -1,4 +1,4 @@
-"""The command line: ``casty demo``, ``demo-cart``, ``node``, ``status``, ``shards`` and ``journal``.
+"""The command line: ``casty demo``, ``demo-cart``, ``node``, ``status``, ``shards``, ``journal`` and ``cert``.
 
 It needs the extra ``cli``. The processes of nodes import this package too, and do without.
 """

@@ -13,6 +13,7 @@ import typer
 
 from casty import ConfigError, NodeAddress, TlsConfig
 from casty.cli.asking import StatusOptions, run_asking
+from casty.cli.cert.cert_commands import cert
 from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_address, plan_of, read_file
 from casty.cli.demo.demo import Demo, run_demo
 from casty.cli.demo.live import LiveDisplay
@@ -36,6 +37,7 @@ app = typer.Typer(
     add_completion=False,
 )  # fmt: skip
 app.add_typer(journal)
+app.add_typer(cert)
 
 
 def run() -> None:
