@@ -249,7 +249,7 @@ def _denial(proof: Proof, denied: frozenset[str]) -> str | None:
     if proof.uri in denied:
         return f"{proof.uri} is on the list of denied certificates"
     if proof.serial in denied:
-        return f"the certificate of {proof.uri} with the serial number {proof.serial} is on the list of denied ones"
+        return f"denied is certificate {proof.serial} of {proof.uri}"  # what is long at the end is cut in a log
     return None
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 from helpers.certificates import TestCa
 
-from casty import ConfigError, JoinRefused, TlsConfig, UnreachableMember
+from casty import ConfigError, JoinRefused, TlsConfig, TlsNetwork, UnreachableMember
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.protocol.failure_detector.monitor import REFUSAL_GAP
+from casty.transport.links.hello import client_handshake
+from casty.transport.network.tls_credentials import TlsCredentials
+from casty.wire.frame import Lane
+from casty.wire.handshake import CLIENT, MEMBER, PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Refused
+
+PORT = 2551
 
 
 async def test_nodes_with_certificates_of_one_ca_are_one_cluster(autojump_clock, nodes, ca, tmp_path):
@@ -76,9 +87,82 @@ async def test_member_whose_new_certificate_is_not_believed_accuses_nobody_at_on
     for name in "abc":
         await nodes.start(name, [] if name == "a" else ["a"], tls=ca.node(tmp_path, name))
     await nodes.all_up("a", "b", "c")
-    (tmp_path / "b" / "ca.crt").write_bytes(ca.pem + TestCa.make("other").pem)
-    await trio.sleep(60)
+    other = TestCa.make("other")
+    other.node(tmp_path, "b")
+    (tmp_path / "b" / "ca.crt").write_bytes(other.pem + ca.pem)
+    await trio.sleep(10.5)
+    for name in "ac":
+        nodes.network.reset("b", name)
+    await trio.sleep(4 * REFUSAL_GAP)  # twice refused at this distance is dead, as that of a process that has ended
     assert not any(handle.told(UnreachableMember) for handle in nodes.handles.values())
+    await trio.sleep(60)
+    told = {name: set(handle.told(UnreachableMember)) for name, handle in nodes.handles.items()}
+    assert told["a"] == told["c"] == {"b"}, "its silence is what it is accused of"
+
+
+async def said(nodes, hello: Hello, tls: TlsConfig) -> HelloAck | Refused:
+    """Return what node a answers to a stranger with this certificate and this hello."""
+    network = TlsNetwork(tls, system_name="shop", network=nodes.network.host("stranger"))
+    connection = await network.connect(NodeAddress("a", PORT))
+    try:
+        answer, _ = await client_handshake(connection, hello, TransportLimits())
+        return answer
+    finally:
+        await connection.aclose()
+
+
+def hello_of(node_id: str, role: str = MEMBER, lane: Lane = Lane.control) -> Hello:
+    node = UniqueAddress(NodeAddress("stranger", PORT), 7)
+    return Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", node, lane, 7, node_id=node_id, role=role)
+
+
+THREATS = {
+    "client as a member": (
+        "client", "ops", hello_of("ops"), "the member 'ops', the connection proves the client 'ops'",
+    ),
+    "other node": ("node", "c", hello_of("b"), "the member 'b', the connection proves the member 'c'"),
+    "other lane of it": (
+        "node", "c", hello_of("b", lane=Lane.ordinary), "the member 'b', the connection proves the member 'c'",
+    ),
+    "node as a client": ("node", "c", hello_of("c", CLIENT), "the client 'c', the connection proves the member 'c'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", THREATS)
+async def test_hello_of_another_than_the_certificate_is_refused_and_named(
+    autojump_clock, nodes, ca, tmp_path, caplog, kind
+):
+    make, name, hello, reason = THREATS[kind]
+    await nodes.start("a", tls=ca.node(tmp_path, "a"))
+    answer = await said(nodes, hello, getattr(ca, make)(tmp_path, name))
+    assert answer == Refused(f"the hello is of {reason}", final=True)
+    await trio.sleep(30)
+    assert f"the hello is of {reason}" in caplog.text
+    assert [member.id for member in (await nodes.handles["a"].system.get_cluster_state()).members] == ["a"]
+
+
+async def test_client_that_proves_the_hello_of_a_client_gets_no_link(autojump_clock, nodes, ca, tmp_path):
+    await nodes.start("a", tls=ca.node(tmp_path, "a"))
+    answer = await said(nodes, hello_of("ops", CLIENT), ca.client(tmp_path, "ops"))
+    assert isinstance(answer, Refused)
+    await trio.sleep(30)
+    assert [member.id for member in (await nodes.handles["a"].system.get_cluster_state()).members] == ["a"]
+
+
+async def test_member_whose_serial_number_is_denied_is_cut_off_and_named(autojump_clock, nodes, ca, tmp_path, caplog):
+    denied = tmp_path / "denied"
+    denied.write_text("")
+    for name in "abc":
+        tls = replace(ca.node(tmp_path, name), denied=None if name == "b" else denied)
+        await nodes.start(name, [] if name == "a" else ["a"], tls=tls)
+    await nodes.all_up("a", "b", "c")
+    serial = TlsCredentials(TlsConfig.folder(tmp_path / "b")).own.serial
+    denied.write_text(f"{serial.lower()}  # its disk was stolen\n")
+    await trio.sleep(12)
+    reason = f"denied is certificate {serial} of spiffe://shop/node/b"
+    assert f"the link with b is closed: {reason}" in caplog.text
+    assert f"a connection from there was refused: {reason}" in caplog.text
+    await nodes.sees("a", {"a": "up", "c": "up"})
 
 
 async def test_secret_of_many_proves_membership_and_no_name(autojump_clock, nodes, ca, tmp_path):
