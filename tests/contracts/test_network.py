@@ -28,7 +28,7 @@ from casty.transport.network.memory import MemoryNetwork
 from casty.transport.network.tcp import TcpNetwork
 from casty.transport.network.tls import TlsConnection, TlsNetwork
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test hangs; nothing here waits for a time."""
 
 
