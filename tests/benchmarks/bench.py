@@ -24,9 +24,9 @@ from typing import Any
 
 import report
 import rounds
-from environments import BASELINE, ERLANG, ERLANG_PLAIN, LIMIT, OURS, RUST, find
+from environments import BASELINE, ERLANG, ERLANG_PLAIN, LIMIT, LIMIT_TLS, OURS, OURS_TLS, RUST, find
 
-PEERS = (OURS, BASELINE, RUST, ERLANG, ERLANG_PLAIN, LIMIT)
+PEERS = (OURS, BASELINE, RUST, ERLANG, ERLANG_PLAIN, LIMIT, OURS_TLS, LIMIT_TLS)
 LOCAL = ("L1", "L1burst", "L2", "L3", "L4-10k", "L5", "codec")
 REMOTE = ("R1", "R1send", "R2", "R3", "R4")
 SHARDED = ("S1", "S1tell", "S1far", "S1fartell", "S1pure", "S1pureadd", "S2", "S2first", "S3", "S3two", "S4")

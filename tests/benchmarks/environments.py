@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAMS = Path(__file__).with_name("peers")
 OURS, BASELINE, RUST, ERLANG, LIMIT = "casty", "asyncio", "rust", "erlang", "bare"
 ERLANG_PLAIN = "erlang-plain"
+OURS_TLS, LIMIT_TLS = "casty-tls", "bare-tls"
+"""The same programs with TLS between their processes; they do the workloads between processes alone."""
+TLS_FOLDER = "CASTY_BENCH_TLS"
+"""Variable of the environment that names the folder of the certificates."""
 SPINNING = (ERLANG, ERLANG_PLAIN)
 """Peers whose processor time says nothing: their schedulers spin while they wait."""
 PEER_PYTHON_MIN = (3, 12)
@@ -26,6 +30,7 @@ class Program:
     name: str
     title: str
     command: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class _Kind:
     find_python: Callable[[Path], str | None]
     program: str = ""
     arguments: Sequence[str] = ()
+    is_encrypted: bool = False
 
 
 def find(folder: Path, wanted: Sequence[str]) -> list[Program]:
@@ -46,6 +52,8 @@ def find(folder: Path, wanted: Sequence[str]) -> list[Program]:
         _Kind(ERLANG, "Erlang/OTP", with_erlang),
         _Kind(ERLANG_PLAIN, "Erlang/OTP, asks that notice no end", with_erlang, ERLANG, ("--plain",)),
         _Kind(LIMIT, "bare trio, anyio, msgpack and cattrs", lambda _: sys.executable),
+        _Kind(OURS_TLS, "this library with TLS", lambda _: sys.executable, OURS, is_encrypted=True),
+        _Kind(LIMIT_TLS, "bare TLS streams of anyio", lambda _: sys.executable, LIMIT, is_encrypted=True),
     ]
     found = list[Program]()
     for kind in kinds:
@@ -56,8 +64,20 @@ def find(folder: Path, wanted: Sequence[str]) -> list[Program]:
             print(f"skipped {kind.name}: {kind.title} is not to be had here", flush=True)
         else:
             program = str(PROGRAMS / f"peer_{kind.program or kind.name}.py")
-            found.append(Program(kind.name, kind.title, (python, program, *kind.arguments)))
+            variables = {TLS_FOLDER: str(certificates(folder))} if kind.is_encrypted else {}
+            found.append(Program(kind.name, kind.title, (python, program, *kind.arguments), variables))
     return found
+
+
+def certificates(folder: Path) -> Path:
+    """Return the folder with a CA and a certificate for each node, made on first use."""
+    place = folder / "tls"
+    if not place.exists():
+        casty = (sys.executable, "-m", "casty", "cert")
+        subprocess.run([*casty, "init", "--name", "bench", "--dir", str(place)], check=True, stdout=subprocess.DEVNULL)
+        for node in ("server", "more", "client"):
+            subprocess.run([*casty, "issue", node, "--dir", str(place)], check=True, stdout=subprocess.DEVNULL)
+    return place / "node"
 
 
 def with_erlang(_: Path) -> str | None:

@@ -59,15 +59,16 @@ def calibrate() -> float:
 def workloads_of(program: Program) -> list[str]:
     """Return the names of the workloads that a peer has."""
     listed = subprocess.run(
-        [*program.command, "list"], check=True, stdout=subprocess.PIPE, env=environment(), timeout=RUN_TIMEOUT
+        [*program.command, "list"], check=True, stdout=subprocess.PIPE, env=environment(program), timeout=RUN_TIMEOUT
     )
     names: list[str] = json.loads(listed.stdout)
     return names
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of the programs: nothing that would let one peer import another's library."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONDEVMODE")}
+def environment(program: Program) -> dict[str, str]:
+    """Return the environment of a program: nothing that would let one peer import another's library."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONDEVMODE")}
+    return kept | dict(program.variables)
 
 
 def interleaved(
@@ -90,7 +91,7 @@ def start(program: Program, names: Sequence[str], *, number: int, scale: float) 
     command = [*program.command, *names, "--scale", str(scale)]
     try:
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=environment(), timeout=RUN_TIMEOUT
+            command, check=False, capture_output=True, text=True, env=environment(program), timeout=RUN_TIMEOUT
         )
         output, complaint = done.stdout, done.stderr
     except subprocess.TimeoutExpired:

@@ -29,6 +29,7 @@ from casty import (
     EntityKey,
     Journal,
     MemoryJournal,
+    TlsConfig,
     nothing,
     persist,
 )
@@ -133,7 +134,14 @@ async def codec(count: int) -> Figures:
 
 def node(name: str, seeds: list[tuple[str, int]], journal: Journal | None = None) -> ClusteredActorSystem:
     return ClusteredActorSystem(
-        name="bench", host="127.0.0.1", port=0, node_id=name, seed_nodes=seeds, settings=SETTINGS, journal=journal
+        name="bench",
+        host="127.0.0.1",
+        port=0,
+        node_id=name,
+        seed_nodes=seeds,
+        settings=SETTINGS,
+        journal=journal,
+        tls=None if workload.TLS is None else TlsConfig.folder(f"{workload.TLS}/{name}"),
     )
 
 

@@ -59,6 +59,10 @@ COMPUTE_SECONDS = 0.0002
 
 SEED = "CASTY_BENCH_SEED"
 """Variable of the environment that tells a server of another one."""
+TLS = os.environ.get("CASTY_BENCH_TLS")
+"""Folder of the certificates of nodes, for a peer whose processes speak TLS."""
+BETWEEN_PROCESSES = ("R1", "R1send", "R2", "R3", "R4")
+"""Workloads of peers with TLS."""
 LEAST = 10
 """Operations, however small the scale."""
 YIELD_EVERY = 100
@@ -202,7 +206,8 @@ def main(peer: Peer) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of operations")
     arguments = parser.parse_args()
     if arguments.workloads == ["list"]:
-        print(json.dumps([*peer.local, *peer.remote]))
+        names = [*peer.local, *peer.remote] if TLS is None else [n for n in peer.remote if n in BETWEEN_PROCESSES]
+        print(json.dumps(names))
         return
     if arguments.workloads == ["serve"]:
         with contextlib.suppress(KeyboardInterrupt):
