@@ -37,6 +37,7 @@ async def test_a_node_counts_its_members_its_gossip_and_its_links(autojump_clock
         "control_messages_unknown",
         "tables_unknown",
         "control_messages_dropped",
+        "tls_certificate_seconds_left",
     }  # there are none
     assert after.metrics == {metric for metric in (*SYSTEM_METRICS, *CLUSTER_METRICS) if metric.name not in names}
     assert (after["members", "up"], after["members", "joining"], after["unreachable_members",]) == (3, 0, 0)
