@@ -119,6 +119,10 @@ IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
         "casty/cli/cert/cert_commands.py",
         "casty.cli.cert.authority",
     ): "says what to install where the extra tls is not",
+    (
+        "casty/cli/demo/demo_certificates.py",
+        "casty.cli.cert.authority",
+    ): "says what to install where the extra tls is not",
     ("casty/cli/demo_cart/cart_journals.py", "casty.cli.demo_cart.cart_schema"): "needs the extra postgres",
     ("casty/cli/demo_cart/cart_journals.py", "casty.persistence.postgres"): "says what to install when it is missing",
     ("casty/cli/journal/backup.py", "casty.persistence.postgres"): "needs the extra postgres",
@@ -134,6 +138,7 @@ PARAMETERS_EXEMPT = {
     "Behaviors.sharded",
     # Options of a command are parameters of its function.
     "node_command",
+    "demo_cart",
     "status",
     "shards_command",
     "show_command",

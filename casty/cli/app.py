@@ -71,6 +71,7 @@ def demo(
     ] = None,
     nodes: Annotated[int, typer.Option(min=1, max=NODES_MAX, help="How many node processes to start.")] = 3,
     kill: Annotated[bool, typer.Option(help="Kill one node halfway.")] = True,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt what nodes say, with certificates for this run.")] = False,
     plain: Annotated[bool, typer.Option(help="One line per event, also on a terminal.")] = False,
 ) -> None:
     """Count words on a cluster of processes, kill one of them, and check the result."""
@@ -80,7 +81,7 @@ def demo(
     if kill and nodes < 2:
         _refuse("nobody would be left to count after the kill: take --nodes 2 or more, or --no-kill")
     display = LiveDisplay() if sys.stdout.isatty() and not plain else PlainDisplay()
-    sys.exit(run_demo(Demo(root, nodes, kill, display)))
+    sys.exit(run_demo(Demo(root, nodes, kill, display, tls)))
 
 
 @app.command("demo-cart")
@@ -95,6 +96,7 @@ def demo_cart(
     dsn: Annotated[
         str | None, typer.Option(metavar="DSN", help="Database of --journal postgres, as psql takes it.")
     ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt what nodes say, with certificates for this run.")] = False,
     plain: Annotated[bool, typer.Option(help="One line per event and second, also on a terminal.")] = False,
     requests: Annotated[int, typer.Option(min=100, max=1_000_000, help="Items to put into carts.")] = REQUESTS,
 ) -> None:
@@ -115,7 +117,7 @@ def demo_cart(
     except ConfigError as error:
         _refuse(str(error))
     display = LiveCartDisplay() if sys.stdout.isatty() and not plain else PlainCartDisplay()
-    sys.exit(run_demo_cart(CartDemo(nodes, kill, display, requests, journal, dsn)))
+    sys.exit(run_demo_cart(CartDemo(nodes, kill, display, requests, journal, dsn, tls)))
 
 
 _this_node = partial(typer.Option, rich_help_panel="This node")

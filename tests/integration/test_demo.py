@@ -83,10 +83,12 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_demo_survives_the_kill_of_a_node_and_counts_right(start: Start) -> None:
-    demo = start("demo", str(TREE))
+@pytest.mark.parametrize("options", [(), ("--tls",)])
+def test_the_demo_survives_the_kill_of_a_node_and_counts_right(start: Start, options: tuple[str, ...]) -> None:
+    demo = start("demo", str(TREE), *options)
     code, errors = demo.end()
     assert (code, errors) == (0, ""), demo.text
+    assert ("all they say is encrypted" in demo.text) is bool(options)
     assert "is killed with SIGKILL" in demo.text
     detected = re.search(r"is unreachable, ([\d.]+) s after it was killed", demo.text)
     assert detected is not None and float(detected[1]) < 2.0

@@ -105,8 +105,9 @@ def test_a_database_out_of_reach_is_told_before_any_process_is_started() -> None
     assert errors.startswith("casty: PostgreSQL at host=127.0.0.1 port=1 cannot be used")
 
 
-def test_without_a_kill_nothing_is_lost_but_by_moves(demos: list[Demo]) -> None:
-    demo = Demo("--requests", "500", "--nodes", "1", "--no-kill", "--journal", "none")
+@pytest.mark.parametrize("options", [(), ("--tls",)])
+def test_without_a_kill_nothing_is_lost_but_by_moves(demos: list[Demo], options: tuple[str, ...]) -> None:
+    demo = Demo("--requests", "500", "--nodes", "1", "--no-kill", "--journal", "none", *options)
     demos.append(demo)
     code, errors = demo.end()
     assert (code, errors) == (0, ""), demo.text

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from casty import ActorRef, CastyError, ClusteredActorSystem, ConfigError
+from casty.cli.demo.demo_certificates import DemoCertificates, certificates_of_a_run, with_tls
 from casty.cli.demo.driver import Driver, ProcessEnded
 from casty.cli.demo.fleet import Fleet
 from casty.cli.demo.ledger import Ledger
@@ -33,12 +34,14 @@ class Demo:
     nodes: int
     kill: bool
     display: Display
+    tls: bool = False
 
     async def run(self) -> ExitCode:
         """Run the whole demo; cancelled, end every process started by it."""
         try:
             try:
-                progress = await self._count()
+                with certificates_of_a_run(SYSTEM_NAME, wanted=self.tls) as certificates:
+                    progress = await self._count(certificates)
             finally:
                 self.display.close()
             return await self._check(progress)
@@ -49,17 +52,20 @@ class Demo:
             complain(str(error))
             return ExitCode.failed
 
-    async def _count(self) -> Progress:
+    async def _count(self, certificates: DemoCertificates | None) -> Progress:
         began = trio.current_time()
         # The timeline tells what happens to members. Nodes leaving at the same time refuse each other's last messages:
         # no news for the user.
         logging.getLogger("casty").setLevel(logging.ERROR)
-        self.display.note(0.0, f"starting {self.nodes} node processes, and the driver as a node of its own")
+        self.display.note(
+            0.0, f"starting {self.nodes} node processes, and the driver as a node of its own{with_tls(certificates)}"
+        )
         async with ClusteredActorSystem(
             name=SYSTEM_NAME, host=HOST, port=0, node_id=DRIVER_ID, roles={DRIVER_ID},
             settings=SETTINGS, join_timeout=JOIN_TIMEOUT,
+            tls=None if certificates is None else certificates.config_of(DRIVER_ID),
         ) as system:  # fmt: skip
-            fleet = Fleet(self.nodes + 1)
+            fleet = Fleet(self.nodes + 1, certificates=certificates)
             try:
                 for number in range(1, self.nodes + 1):
                     await fleet.start(f"node-{number}", system.self_node.port)

@@ -12,6 +12,8 @@ from typing import IO
 
 import trio
 
+from casty.cli.demo.demo_certificates import DemoCertificates
+
 STOP_TIMEOUT = 1.0
 """Seconds for the nodes to leave before they are killed; Ctrl-C has two seconds in all."""
 LOG_BYTES_MAX = 4_000
@@ -28,6 +30,8 @@ class Fleet:
     """Module run by each process; empty for `PROGRAM`."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """Variables of each process, beside those of this one."""
+    certificates: DemoCertificates | None = None
+    """None for nodes without TLS."""
     _processes: dict[str, trio.Process] = field(init=False, default_factory=dict[str, trio.Process])
     _log: IO[bytes] = field(init=False, default_factory=tempfile.TemporaryFile)
 
@@ -39,12 +43,13 @@ class Fleet:
     async def start(self, node_id: str, seed_port: int) -> None:
         """Start one node; it joins through the port of the driver."""
         command = [sys.executable, "-m", self.program or PROGRAM, str(seed_port), node_id, str(self.members)]
+        tls: Mapping[str, str] = {} if self.certificates is None else self.certificates.variables_of(node_id)
         self._processes[node_id] = await trio.lowlevel.open_process(
             command,
             stdin=subprocess.PIPE,  # its end tells the node that the driver is gone
             stdout=subprocess.DEVNULL,
             stderr=self._log,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **tls},
             start_new_session=True,
         )
 

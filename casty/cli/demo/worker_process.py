@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from casty import ClusterSettings, SystemConfig
+from casty.cli.demo.demo_certificates import tls_of_a_process
 from casty.cli.demo.words import word_counter
 from casty.cli.exits import ExitCode, run_until_signal
 from casty.cli.hosting import HostedActor, NodePlan, host
@@ -71,7 +72,9 @@ def run_worker(guest: HostedActor, config: SystemConfig | None = None) -> None:
     """Run the program, as the arguments of the process say; ``config`` is the default one unless given."""
     port, node_id, members = sys.argv[1:]
     logging.basicConfig(level=logging.WARNING, format=f"{node_id} %(levelname)s %(message)s")
-    plan = replace(plan_of(node_id, int(port), int(members)), config=config or SystemConfig())
+    plan = replace(
+        plan_of(node_id, int(port), int(members)), config=config or SystemConfig(), tls=tls_of_a_process(os.environ)
+    )
     sys.exit(trio.run(run_until_signal, Worker(plan, guest).run))
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from casty import CastyError, ClusteredActorSystem, ConfigError
+from casty.cli.demo.demo_certificates import DemoCertificates, certificates_of_a_run, with_tls
 from casty.cli.demo.fleet import Fleet
 from casty.cli.demo.progress import print_line
 from casty.cli.demo.worker_process import HOST, JOIN_TIMEOUT, SETTINGS, SYSTEM_NAME
@@ -28,6 +29,15 @@ FAULTS_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Common ground of all lives of the cluster in one run."""
+
+    scene: CartScene
+    journal: CartJournal | None
+    certificates: DemoCertificates | None
+
+
+@dataclass(frozen=True, slots=True)
 class CartDemo:
     """One run, as it was asked for."""
 
@@ -37,6 +47,7 @@ class CartDemo:
     requests: int = REQUESTS
     journal: JournalKind = JournalKind.none
     dsn: str | None = None
+    tls: bool = False
 
     async def run(self) -> ExitCode:
         """Run the whole demo; cancelled, end every process started by it."""
@@ -44,9 +55,10 @@ class CartDemo:
         logging.getLogger("casty").setLevel(logging.ERROR)
         try:
             try:
-                async with journal_of_a_run(self.journal, self.dsn) as journal:
-                    scene = self._scene(journal)
-                    await self._play(scene, journal)
+                with certificates_of_a_run(SYSTEM_NAME, wanted=self.tls) as certificates:
+                    async with journal_of_a_run(self.journal, self.dsn) as journal:
+                        scene = self._scene(journal)
+                        await self._play(Stage(scene, journal, certificates))
             finally:
                 self.display.close()
         except ConfigError as error:
@@ -65,18 +77,19 @@ class CartDemo:
         began = trio.current_time()
         return CartScene(calls, CartProgress(self.requests, calls.account), self.display, began, kills)
 
-    async def _play(self, scene: CartScene, journal: CartJournal | None) -> None:
+    async def _play(self, stage: Stage) -> None:
+        scene, journal = stage.scene, stage.journal
         if journal is not None:
             scene.note(journal.words(self.nodes))
         ends_killed = self.kill and journal is not None
         first = self._first_life(ends_killed=ends_killed)
-        await self._live(scene, first, journal)
+        await _live(stage, first)
         if not ends_killed:
             return
         killed_at, progress = trio.current_time(), scene.progress
         progress.requests = max(self.requests, progress.ledger.acknowledged + self.requests // 10)
         living = [*first.nodes[:-1], first.newcomer or ""]
-        await self._live(scene, LifePlan(tuple(living), progress.requests), journal, killed_at)
+        await _live(stage, LifePlan(tuple(living), progress.requests), killed_at)
 
     def _first_life(self, *, ends_killed: bool) -> LifePlan:
         return LifePlan(
@@ -88,31 +101,31 @@ class CartDemo:
             ends_killed=ends_killed,
         )
 
-    async def _live(
-        self, scene: CartScene, plan: LifePlan, journal: CartJournal | None, killed_at: float | None = None
-    ) -> None:
-        number = len(plan.nodes)
-        scene.note(
-            f"starting {number} node processes, and the driver, which hosts no carts, as a node"
-            if killed_at is None
-            else f"starting {', '.join(plan.nodes)} anew, as a new cluster on the same journal"
-        )
-        async with ClusteredActorSystem(
-            name=SYSTEM_NAME, host=HOST, port=0, node_id=DRIVER_ID, roles={DRIVER_ID},
-            settings=SETTINGS, join_timeout=JOIN_TIMEOUT,
-        ) as system:  # fmt: skip
-            fleet = Fleet(number + 1, PROGRAM, environment(journal))
-            try:
-                for node_id in plan.nodes:
-                    await fleet.start(node_id, system.self_node.port)
-                scene.note("their processes run; each loads casty and joins, in some seconds")
-                life = CartLife(scene, plan, system, fleet)
-                if killed_at is not None:
-                    life.tell_first(killed_at)
-                await life.go()
-            finally:
-                with trio.CancelScope(shield=True):
-                    await fleet.stop()
+
+async def _live(stage: Stage, plan: LifePlan, killed_at: float | None = None) -> None:
+    number, scene, certificates = len(plan.nodes), stage.scene, stage.certificates
+    scene.note(
+        f"starting {number} node processes, and the driver, which hosts no carts, as a node{with_tls(certificates)}"
+        if killed_at is None
+        else f"starting {', '.join(plan.nodes)} anew, as a new cluster on the same journal"
+    )
+    async with ClusteredActorSystem(
+        name=SYSTEM_NAME, host=HOST, port=0, node_id=DRIVER_ID, roles={DRIVER_ID},
+        settings=SETTINGS, join_timeout=JOIN_TIMEOUT,
+        tls=None if certificates is None else certificates.config_of(DRIVER_ID),
+    ) as system:  # fmt: skip
+        fleet = Fleet(number + 1, PROGRAM, environment(stage.journal), certificates)
+        try:
+            for node_id in plan.nodes:
+                await fleet.start(node_id, system.self_node.port)
+            scene.note("their processes run; each loads casty and joins, in some seconds")
+            life = CartLife(scene, plan, system, fleet)
+            if killed_at is not None:
+                life.tell_first(killed_at)
+            await life.go()
+        finally:
+            with trio.CancelScope(shield=True):
+                await fleet.stop()
 
 
 def tell_result(progress: CartProgress) -> ExitCode:

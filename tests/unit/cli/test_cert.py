@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 from casty import ConfigError, TlsConfig
 from casty.cli.app import app
+from casty.cli.cert.checking import check_folder
+from casty.cli.demo.demo_certificates import certificates_of_a_run, tls_of_a_process
 from casty.transport.network.tls_credentials import TlsCredentials
 
 
@@ -202,10 +204,23 @@ def test_without_the_extra_it_says_what_to_install_and_checks_all_the_same(folde
     without = "import sys; sys.modules['cryptography'] = None\nfrom casty.cli import main\n"
 
     def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        program = f"{without}sys.argv[1:] = {['cert', *map(str, arguments)]!r}\nmain()"
+        program = f"{without}sys.argv[1:] = {[*map(str, arguments)]!r}\nmain()"
         return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
 
-    ended = command("init", "--dir", folder / "new")
+    ended = command("cert", "init", "--dir", folder / "new")
     assert ended.returncode == 2
     assert ended.stderr == "casty: casty cert needs cryptography: from the checkout, run  pip install '.[tls]'\n"
-    assert command("check", folder / "node" / "a").returncode == 0
+    ended = command("demo", "--tls", "--plain")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "casty: --tls needs cryptography: from the checkout, run  pip install '.[tls]'\n"
+    assert command("cert", "check", folder / "node" / "a").returncode == 0
+
+
+def test_nodes_of_a_demo_believe_each_other_until_its_end():
+    with certificates_of_a_run("casty-demo", wanted=True) as certificates:
+        (folder,) = certificates.variables_of("node-1").values()
+        assert tls_of_a_process(certificates.variables_of("node-1")) == TlsConfig.folder(folder)
+        assert check_folder(Path(folder))[0].startswith(f"{folder} is good for spiffe://casty-demo/node/node-1")
+    assert not Path(folder).exists()
+    with certificates_of_a_run("casty-demo", wanted=False) as nothing:
+        assert nothing is None and tls_of_a_process({}) is None
