@@ -451,3 +451,14 @@ def test_a_docstring_awaits_the_system_that_is_lent(monkeypatch: pytest.MonkeyPa
     program.add_examples(doctest.DocTestParser().get_examples(source), line=0)
     with contextlib.nullcontext() if right else pytest.RaisesGroup(WrongExample, allow_unwrapped=True):
         program.run()
+
+
+def test_page_about_security_names_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 20 and named <= there, named - there
