@@ -29,11 +29,13 @@ from casty.protocol.sharding.entities.entity_events import (
     EntityEvent,
     EntityMessage,
     EntityStarted,
+    RefuseAsk,
     RefuseMessage,
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entities.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.entities.entity_limits import EntityLimits
+from casty.protocol.sharding.entities.entity_table import EntityTable
 from casty.protocol.sharding.placement_events import (
     CloseShard,
     OpenShard,
@@ -411,7 +413,7 @@ class Senders:
                     self._work(node.running[effect.activation])
                 case CancelEntity():
                     self._end(node.running[effect.activation])
-                case RefuseMessage():
+                case RefuseMessage() | RefuseAsk():
                     self._fate(cast(Told, effect.message.message), "refused")
                 case ShardClosed():
                     self.world.later(self.world.closes_after, partial(self.world.tell, name, effect))

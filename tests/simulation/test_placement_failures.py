@@ -13,7 +13,7 @@ from casty.address import UniqueAddress
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
 from casty.protocol.messages.sharding import Enlisted, HeldShard, Opened, TableSlice, Yielded
 from casty.protocol.sharding.allocation import Loads
-from casty.protocol.sharding.entities.entity_table import EntityLimits
+from casty.protocol.sharding.entities.entity_limits import EntityLimits
 from casty.protocol.sharding.placement_events import HostsSeen, PlacementCame, RegionEnded, SendMarker, ServesUntil
 from casty.protocol.sharding.shard_routes import RouteLimits
 

@@ -258,8 +258,8 @@ BUGS = [
     Planted(
         "a failed entity does not start again",
         E,
-        "cell.phase = EntityPhase.queued\n                self._queue[entity_id] = None",
-        "pass",
+        "or self._is_kept(cell):\n        self._enqueue(cell)",
+        "or self._is_kept(cell):\n        pass",
         is_calm=True,
     ),
     Planted(

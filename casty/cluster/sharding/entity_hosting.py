@@ -36,11 +36,13 @@ from casty.protocol.sharding.entities.entity_events import (
     EntityMessage,
     EntityStarted,
     RefusalReason,
+    RefuseAsk,
     RefuseMessage,
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entities.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.entities.entity_limits import EntityLimits
+from casty.protocol.sharding.entities.entity_table import EntityTable
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
@@ -51,8 +53,9 @@ from casty.runtime.behavior.interception import HandlerGuard, InterceptedHandler
 from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import Terminated
 from casty.runtime.journaling.system_journal import EntityScope
+from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
-from casty.runtime.messaging.mailbox import Request
+from casty.runtime.messaging.mailbox import NOTHING, Request
 from casty.runtime.messaging.signals import PILL
 from casty.runtime.system.context import ActorContext, ActorParts, spawn_cell
 from casty.runtime.system.kernel import Kernel
@@ -182,7 +185,7 @@ class _Activation:
     def signal(self, signal: object) -> None:
         """Take the end of the actor."""
         if isinstance(signal, Terminated):
-            self.hosting.ended(self, has_failed=signal.cause is not None)
+            self.hosting.ended(self, signal.cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,7 @@ class EntityHosting:
         self._factory = kind.factory
         self._guard = LeaseGuard(serving, kernel.now)
         self._closed = closed
-        self.table = EntityTable(kind.key, kernel.rng, kind.limits)
+        self.table = EntityTable(kind.key, kernel.rng, kind.limits, _is_ask)
         self._serving = serving
         self._scopes: ShardScopes | None = None
         self._models: PureModels | None = None
@@ -281,18 +284,18 @@ class EntityHosting:
         """Return the ref of an entity."""
         return self._owner.ref(entity_id)
 
-    def ended(self, activation: _Activation, *, has_failed: bool) -> None:
-        """Take the end of an actor."""
+    def ended(self, activation: _Activation, cause: BaseException | None) -> None:
+        """Take the end of an actor, and its failure if it has failed."""
         del self._active[activation.number]
-        self._ended(activation.entity_id, activation.number, activation.left, has_failed=has_failed)
+        self._ended(activation.entity_id, activation.number, activation.left, cause)
 
-    def _ended(self, entity_id: str, number: int, left: tuple[EntityMessage, ...], *, has_failed: bool) -> None:
+    def _ended(self, entity_id: str, number: int, left: tuple[EntityMessage, ...], cause: BaseException | None) -> None:
         self._retire(entity_id)
         if self._is_over:
             for message in left:
                 self._refuse(message, RefusalReason.moved)
             return
-        self.take(EntityEnded(entity_id, number, has_failed, left))
+        self.take(EntityEnded(entity_id, number, cause is not None, left, cause))
 
     def _perform(self, effects: Sequence[EntityEffect]) -> None:
         for effect in effects:
@@ -309,6 +312,8 @@ class EntityHosting:
                     self._cancel(entity_id, number)
                 case RefuseMessage(message, reason):
                     self._refuse(message, reason)
+                case RefuseAsk(message, cause):
+                    self._refuse_ask(message, cause)
                 case ShardClosed(shard=shard):
                     if self._scopes is not None:
                         self._scopes.forget(shard)
@@ -398,12 +403,14 @@ class EntityHosting:
         for record in [
             one for one in self.table.cells.values() if one.model is not None and one.activation not in known
         ]:
-            self.pure_ended(record, record.activation, (), has_failed=False)
+            self.pure_ended(record, record.activation, (), None)
 
-    def pure_ended(self, record: EntityCell, number: int, left: tuple[EntityMessage, ...], *, has_failed: bool) -> None:
-        """Take the end of an entity that is pure functions."""
+    def pure_ended(
+        self, record: EntityCell, number: int, left: tuple[EntityMessage, ...], cause: BaseException | None
+    ) -> None:
+        """Take the end of an entity that is pure functions, and its failure if it has failed."""
         record.model = record.state = None
-        self._ended(record.entity_id, number, left, has_failed=has_failed)
+        self._ended(record.entity_id, number, left, cause)
 
     def _shared_tasks(self) -> SharedTasks:
         if self._tasks is None:
@@ -473,6 +480,18 @@ class EntityHosting:
 
     def _refuse(self, message: EntityMessage, reason: RefusalReason) -> None:
         self._owner.drop(self._owner.ref(message.entity_id), message.message, reason)
+
+    def _refuse_ask(self, message: EntityMessage, cause: BaseException) -> None:
+        """Tell the asker that the entity cannot start."""
+        request = message.message
+        if isinstance(request, Request) and (asked := request.take()) is not NOTHING:
+            error = cause if isinstance(cause, Exception) else ActorStoppedError(type(cause).__name__)
+            said = f"entity {message.entity_id!r} of {self.table.key!r} cannot start: "
+            refuse_asks(self._kernel, asked, error, said=said)
+
+
+def _is_ask(message: object) -> bool:
+    return isinstance(message, Request) and bool(message.ask)
 
 
 def _raise(error: Exception) -> Never:

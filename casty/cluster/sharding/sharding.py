@@ -48,7 +48,7 @@ from casty.protocol.messages.sharding import (
     TermRefused,
     Yielded,
 )
-from casty.protocol.sharding.entities.entity_table import EntityLimits
+from casty.protocol.sharding.entities.entity_limits import EntityLimits
 from casty.protocol.sharding.placement_events import (
     NodesDrained,
     PlacementCame,

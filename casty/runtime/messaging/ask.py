@@ -429,10 +429,18 @@ def _trail(cell: Recipient | None) -> str:
 
 
 def refuse(
-    kernel: KernelPort, reply_to: ActorRef[Never], error: Exception | str, failure: AskFailure = "failed"
+    kernel: KernelPort,
+    reply_to: ActorRef[Never],
+    error: Exception | str,
+    failure: AskFailure = "failed",
+    *,
+    said: str = "",
 ) -> None:
-    """Answer an ask, of this or another node, with an error; a dead letter where there is no ask."""
-    reason = error if isinstance(error, str) else describe(error)
+    """Answer an ask, of this or another node, with an error; a dead letter where there is no ask.
+
+    ``said`` is put before the text of the error.
+    """
+    reason = said + (error if isinstance(error, str) else describe(error))
     if not reply_to.path.startswith(ASK_PREFIX):
         kernel.dead_letter(ErrorReply(reason), reply_to, NOT_AN_ASK)
     elif isinstance(reply_to, OwnRef):
@@ -449,10 +457,12 @@ def refuse(
             logger.exception("an ask could not be refused: %s", reply_to)
 
 
-def refuse_asks(kernel: KernelPort, message: object, error: Exception, failure: AskFailure = "failed") -> None:
+def refuse_asks(
+    kernel: KernelPort, message: object, error: Exception, failure: AskFailure = "failed", *, said: str = ""
+) -> None:
     """Refuse every ask whose slot is in a field, or at a place, of ``message``."""
     for reply_to in reply_refs(message):
-        refuse(kernel, reply_to, error, failure)
+        refuse(kernel, reply_to, error, failure, said=said)
 
 
 def reply_refs(message: object) -> list[ActorRef[Never]]:

@@ -122,7 +122,7 @@ class PureEntities:
         if entity is None:
             self._count -= 1
             self.kernel.counters.actors -= 1
-            self._host.pure_ended(record, record.activation, (), has_failed=False)
+            self._host.pure_ended(record, record.activation, (), None)
             return
         entity.is_stopping = True
         if entity in self._resting:
@@ -149,7 +149,7 @@ class PureEntities:
             self._refuse_decided(entity)
             left = self._left_by(entity)
             tell_end(entity)
-            self._host.pure_ended(entity.record, number, left, has_failed=False)
+            self._host.pure_ended(entity.record, number, left, None)
 
     # Turns
 
@@ -442,7 +442,7 @@ class PureEntities:
         self.kernel.counters.actors -= 1
         left = self._left_by(entity)
         tell_end(entity)
-        self._host.pure_ended(entity.record, number, left, has_failed=entity.error is not None)
+        self._host.pure_ended(entity.record, number, left, entity.error)
 
     def _left_by(self, entity: PureEntity) -> tuple[EntityMessage, ...]:
         record = entity.record

@@ -16,8 +16,10 @@ class PureHost(Protocol):
         """Return the place of an entity in the journal."""
         ...
 
-    def pure_ended(self, record: EntityCell, number: int, left: tuple[EntityMessage, ...], *, has_failed: bool) -> None:
-        """Take the end of an activation."""
+    def pure_ended(
+        self, record: EntityCell, number: int, left: tuple[EntityMessage, ...], cause: BaseException | None
+    ) -> None:
+        """Take the end of an activation, and its failure if it has failed."""
         ...
 
     def pure_rests(self, record: EntityCell) -> None:

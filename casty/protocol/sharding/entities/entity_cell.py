@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -16,6 +17,11 @@ from casty.protocol.sharding.entities.entity_events import EntityMessage
 
 GONE_MEMBERS_MAX: Final = 16
 """Cells without an entity in the list of a shard, beyond as many as there are with one."""
+
+
+def is_no_ask(_: object) -> bool:
+    """Return False: of messages without an asker."""
+    return False
 
 
 class EntityPhase(Enum):
@@ -39,6 +45,10 @@ class EntityTroubles:
     started_at: float = math.inf
     retry_at: float = math.inf
     """Time of its next start after a failure."""
+    cause: BaseException | None = None
+    """Failure of its starts, where it fails again and again before the same message: asks are told of it at once."""
+    is_over_at: float = math.inf
+    """Time at which it is forgotten where no message came: as long after its pause as that lasted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +86,26 @@ class EntityCell:
         """Whether an activation has left the message again that the one before has left."""
         first = None if self.troubles is None else self.troubles.first
         return first is not None and bool(left) and left[0].message is first.message
+
+    def refusal(self, now: float) -> BaseException | None:
+        """Return the failure of its starts while it pauses after them; None without one."""
+        if self.phase is not EntityPhase.pausing or self.troubles is None or self.may_retry(now):
+            return None
+        return self.troubles.cause
+
+    def begins_with(self, message: EntityMessage, now: float) -> bool:
+        """Note the first message since all asks before were refused; return whether it starts at once."""
+        troubles = self.troubles
+        if self.phase is not EntityPhase.pausing or self.waiting or troubles is None or troubles.cause is None:
+            return False
+        troubles.first = message
+        return self.may_retry(now)
+
+    def take_waiting(self, is_wanted: Callable[[object], bool]) -> list[EntityMessage]:
+        """Take some of the waiting messages out."""
+        waiting = self.waiting or ()
+        self.waiting = deque(one for one in waiting if not is_wanted(one.message)) or None
+        return [one for one in waiting if is_wanted(one.message)]
 
     def may_retry(self, now: float) -> bool:
         """Whether its pause after a failure is over."""

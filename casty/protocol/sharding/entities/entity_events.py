@@ -39,6 +39,8 @@ class EntityEnded:
     activation: int
     has_failed: bool = False
     left: tuple[EntityMessage, ...] = ()
+    cause: BaseException | None = None
+    """Its failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,14 @@ class RefuseMessage:
     reason: RefusalReason
 
 
+@dataclass(frozen=True, slots=True)
+class RefuseAsk:
+    """Effect: tell the asker of this message that its entity cannot start, and why."""
+
+    message: EntityMessage
+    cause: BaseException
+
+
 @message("casty.EntityFailed")
 @dataclass(frozen=True, slots=True)
 class EntityFailed:
@@ -110,5 +120,13 @@ EntityEvent = (
     OpenShard | CloseShard | ServesUntil | EntityMessage | EntityStarted | EntityEnded | TimerFired
 )  # fmt: skip
 EntityEffect = (
-    StartEntity | DeliverToEntity | StopEntity | CancelEntity | RefuseMessage | ShardClosed | PublishEvent | StartTimer
+    StartEntity
+    | DeliverToEntity
+    | StopEntity
+    | CancelEntity
+    | RefuseMessage
+    | RefuseAsk
+    | ShardClosed
+    | PublishEvent
+    | StartTimer
 )  # fmt: skip

@@ -6,10 +6,12 @@ it: what it owns is every other case.
 
 How it works: an entity is queued, starting, active, stopping or pausing after a failure; it has one activation at most,
 each with a number of its own. A stop is ordered behind the messages delivered, so nothing is lost by it: what comes
-meanwhile waits, and starts the entity again. One that ends by itself twice before the same message has failed. A
-closing shard takes no message; it lets its entities handle what they have and what waits, for `stop_timeout`, then
-cancels them, and is closed when the last one has ended. There a failed one starts again at once, and if it has failed
-twice before the same message it gives up the rest. Nothing is started or delivered without the serving lease: it waits.
+meanwhile waits, and starts the entity again. One that ends by itself twice before the same message has failed. One that
+fails again and again before the same message cannot start: asks that wait, or come in its pause, are refused with its
+failure; other messages wait. A closing shard takes no message; it lets its entities handle what they have and what
+waits, for `stop_timeout`, then cancels them, and is closed when the last one has ended. There a failed one starts again
+at once, and if it has failed twice before the same message it gives up the rest. Nothing is started or delivered
+without the serving lease: it waits.
 
 Source: passivation as in Akka Cluster Sharding; virtual actors as in Bykov et al. 2011 (Orleans). Deviation from both:
 a message during a passivation is held here, not by the sender.
@@ -20,10 +22,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from casty.errors import ActorStoppedError
 from casty.protocol.backoff import backoff_delay
 from casty.protocol.effects import PublishEvent, Rng, StartTimer, TimerFired
 from casty.protocol.sharding.entities.entity_cell import (
@@ -32,6 +35,7 @@ from casty.protocol.sharding.entities.entity_cell import (
     EntityPhase,
     EntityTroubles,
     OpenedShard,
+    is_no_ask,
 )
 from casty.protocol.sharding.entities.entity_events import (
     ENTITIES_DUE,
@@ -44,38 +48,17 @@ from casty.protocol.sharding.entities.entity_events import (
     EntityMessage,
     EntityStarted,
     RefusalReason,
+    RefuseAsk,
     RefuseMessage,
     StartEntity,
     StopEntity,
 )
+from casty.protocol.sharding.entities.entity_limits import ASKS_REFUSED_AFTER, STEADY_AFTER, EntityLimits
+from casty.protocol.sharding.entities.idle_order import IdleOrder
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 
 RESTART_AFTER, RESTART_AFTER_MAX = 0.05, 10.0
 """Pause of a failed entity, doubled each time."""
-STEADY_AFTER = 10.0
-"""Seconds after which the failure of an activation is the first in a row."""
-STALE_ENTRIES_MAX = 1_024
-"""Entries of ended activations kept in a heap, beyond as many as there are entities."""
-
-
-@dataclass(frozen=True, slots=True)
-class EntityLimits:
-    """Bounds of the entities of one key at one node."""
-
-    passivate_after: float = 120.0
-    """Seconds without a message after which an entity ends."""
-    entities_max: int = 100_000
-    """Above it the least recently used ones end."""
-    entity_waiting_max: int = 1_000
-    """Messages waiting for one entity to start."""
-    waiting_max: int = 10_000
-    """Messages waiting for any entity to start."""
-    starts_max: int = 64
-    """Entities starting at one time."""
-    stop_timeout: float = 10.0
-    """Seconds for the entities of a closing shard."""
-    kept: str = ""
-    """Id of the one entity that starts with its shard, and again after a failure, without a message; empty: none."""
 
 
 @dataclass(slots=True)
@@ -85,6 +68,8 @@ class EntityTable:
     key: str
     rng: Rng
     limits: EntityLimits = EntityLimits()
+    is_ask: Callable[[object], bool] = is_no_ask
+    """Whether somebody waits for the reply to a message."""
     cells: dict[str, EntityCell] = field(init=False, default_factory=dict[str, EntityCell])
     shards: dict[int, OpenedShard] = field(init=False, default_factory=dict[int, OpenedShard])
     waiting: int = field(init=False, default=0)
@@ -98,11 +83,13 @@ class EntityTable:
     _activations: int = field(init=False, default=0)
     _starting: int = field(init=False, default=0)
     _queue: dict[str, None] = field(init=False, default_factory=dict[str, None])
-    idle: list[EntityCell] = field(init=False, default_factory=list[EntityCell])
-    """Heap of active entities by last use; an entry is looked at again when it is due, and may be late."""
+    idle: IdleOrder = field(init=False)
     _agenda: list[tuple[float, str, int]] = field(init=False, default_factory=list[tuple[float, str, int]])
     """Heap of pauses (by entity) and of closing shards (by number, with no entity)."""
     _due_at: float = field(init=False, default=math.inf)
+
+    def __post_init__(self) -> None:
+        self.idle = IdleOrder(self.cells)
 
     @property
     def starts(self) -> int:
@@ -129,7 +116,8 @@ class EntityTable:
                     cell.phase = EntityPhase.active
                     if cell.troubles is not None:
                         cell.troubles.started_at = now
-                    self._note_use(cell, now)
+                    if cell.entity_id != self.limits.kept:  # nothing passivates it
+                        self.idle.add(cell, now)
                     yield from self._settle(cell, now)
             case EntityEnded():
                 yield from self._ended(event, now)
@@ -162,12 +150,18 @@ class EntityTable:
             cell.last_used = now
             yield DeliverToEntity(cell.activation, message)
             return
+        cause = None if cell is None else cell.refusal(now)
+        if cause is not None and self.is_ask(message.message):
+            yield RefuseAsk(message, cause)
+            return
         waiting = 0 if cell is None else len(cell.waiting or ())
         if waiting >= self.limits.entity_waiting_max or self.waiting >= self.limits.waiting_max:
             yield RefuseMessage(message, RefusalReason.full)
             return
         if cell is None:
             cell = self._add(message.entity_id, message.shard, now)
+        elif cell.begins_with(message, now):
+            self._enqueue(cell)
         cell.last_used = now
         if cell.waiting is None:
             cell.waiting = deque()
@@ -176,6 +170,10 @@ class EntityTable:
         self._held[cell.entity_id] = None
         if len(self.cells) > self.limits.entities_max:
             yield from self._passivate_oldest()
+
+    def _enqueue(self, cell: EntityCell) -> None:
+        cell.phase = EntityPhase.queued
+        self._queue[cell.entity_id] = None
 
     def _add(self, entity_id: str, number: int, now: float) -> EntityCell:
         shard = self.shards[number]
@@ -213,17 +211,6 @@ class EntityTable:
         if not cell.waiting and self.shards[cell.shard].is_closing:
             yield self._stop(cell)
 
-    def _note_use(self, cell: EntityCell, now: float) -> None:
-        if cell.entity_id == self.limits.kept:
-            return  # nothing passivates it
-        if cell.idle_at is not None:
-            return  # since an activation before this one
-        if len(self.idle) > 2 * len(self.cells) + STALE_ENTRIES_MAX:
-            self.idle = [one for one in self.idle if self.cells.get(one.entity_id) is one]
-            heapq.heapify(self.idle)
-        cell.idle_at = now
-        heapq.heappush(self.idle, cell)
-
     def _stop(self, cell: EntityCell) -> StopEntity:
         cell.phase = EntityPhase.stopping
         return StopEntity(cell.entity_id, cell.activation)
@@ -243,19 +230,25 @@ class EntityTable:
             yield from self._refuse_waiting(cell)
         troubles = cell.troubles
         failures = 0 if troubles is None or now >= troubles.started_at + STEADY_AFTER else troubles.failures
-        has_failed = event.has_failed or self._has_taken_nothing(cell, event)
-        if has_failed and shard.is_closing and cell.has_left(event.left):
-            yield from self._refuse_waiting(cell)
+        has_failed, cause = event.has_failed or self._has_taken_nothing(cell, event), None
+        if has_failed and cell.has_left(event.left):
+            if shard.is_closing:
+                yield from self._refuse_waiting(cell)
+            elif failures + 1 >= ASKS_REFUSED_AFTER:
+                cause = event.cause or ActorStoppedError("it ends before it has taken a message")
+                yield from self._refuse_asks(cell, cause)
         cell.activation, cell.phase, cell.troubles = 0, EntityPhase.queued, None
         if has_failed or event.left:
-            cell.troubles = EntityTroubles(failures + 1 if has_failed else 0, event.left[0] if event.left else None)
+            next_ones = event.left if cause is None else cell.waiting
+            first = next_ones[0] if next_ones else None
+            cell.troubles = EntityTroubles(failures + 1 if has_failed else 0, first, cause=cause)
         if has_failed and not (shard.is_closing and cell.waiting):
             yield self._pause(cell, failures, now)
         elif cell.waiting:
             if has_failed:
                 yield PublishEvent(EntityFailed(self.key, cell.entity_id, 0.0))
             self._queue[cell.entity_id] = None
-        if not cell.waiting and not (event.has_failed and self._is_kept(cell)):
+        if not cell.waiting and cause is None and not (event.has_failed and self._is_kept(cell)):
             yield from self._forget(cell)
 
     def _has_taken_nothing(self, cell: EntityCell, event: EntityEnded) -> bool:
@@ -276,6 +269,7 @@ class EntityTable:
         pause = backoff_delay(failures, self.rng, delay_min=RESTART_AFTER, delay_max=RESTART_AFTER_MAX, jitter=0.0)
         assert cell.troubles is not None
         cell.phase, cell.troubles.retry_at = EntityPhase.pausing, now + pause
+        cell.troubles.is_over_at = now + 2 * pause
         heapq.heappush(self._agenda, (now + pause, cell.entity_id, cell.shard))
         return PublishEvent(EntityFailed(self.key, cell.entity_id, pause))
 
@@ -296,6 +290,12 @@ class EntityTable:
         for message in waiting:
             yield RefuseMessage(message, RefusalReason.moved)
 
+    def _refuse_asks(self, cell: EntityCell, cause: BaseException) -> Sequence[EntityEffect]:
+        """Tell who waits for a reply that the entity cannot start; the other messages wait on."""
+        asks = cell.take_waiting(self.is_ask)
+        self.waiting -= len(asks)
+        return [RefuseAsk(one, cause) for one in asks]
+
     def _close(self, number: int, epoch: int, now: float) -> Iterator[EntityEffect]:
         shard = self.shards.get(number)
         if shard is None or shard.epoch != epoch or shard.is_closing:
@@ -308,8 +308,7 @@ class EntityTable:
         heapq.heappush(self._agenda, (shard.closes_by, "", number))
         for cell in self.members(number):
             if cell.phase is EntityPhase.pausing and cell.waiting:
-                cell.phase = EntityPhase.queued
-                self._queue[cell.entity_id] = None
+                self._enqueue(cell)
             if cell.activation or cell.waiting:
                 yield from self._settle(cell, now)
             else:  # it was to start without a message
@@ -331,43 +330,40 @@ class EntityTable:
             if entity_id:
                 cell = self.cells.get(entity_id)
                 if cell is not None and cell.phase is EntityPhase.pausing and cell.may_retry(now):
-                    cell.phase = EntityPhase.queued
-                    self._queue[entity_id] = None
+                    yield from self._pause_over(cell, now)
             elif number in self.shards and self.shards[number].closes_by <= now:
                 yield from self._cancel(number)
-        while self.idle and self.idle[0].listed_at + self.limits.passivate_after <= now:
-            cell = self._least_recently_used()
+        heap = self.idle.heap
+        while heap and heap[0].listed_at + self.limits.passivate_after <= now:
+            cell = self.idle.oldest()
             if cell is None or cell.last_used + self.limits.passivate_after > now:
                 return
             yield self._passivate(cell)
 
+    def _pause_over(self, cell: EntityCell, now: float) -> Iterator[EntityEffect]:
+        """Start an entity again; one without messages is kept a while for the number of its failures."""
+        if cell.waiting or cell.troubles is None or self._is_kept(cell):
+            self._enqueue(cell)
+        elif now >= cell.troubles.is_over_at:
+            yield from self._forget(cell)
+        else:
+            heapq.heappush(self._agenda, (cell.troubles.is_over_at, cell.entity_id, cell.shard))
+
     def _passivate_oldest(self) -> Iterator[EntityEffect]:
-        cell = self._least_recently_used()
+        cell = self.idle.oldest()
         if cell is not None:
             yield self._passivate(cell)
 
     def _passivate(self, cell: EntityCell) -> StopEntity:
-        heapq.heappop(self.idle).idle_at = None
+        self.idle.pop()
         self.passivations += 1
         return self._stop(cell)
-
-    def _least_recently_used(self) -> EntityCell | None:
-        """Return the active entity at the top of the heap, the heap put right that far."""
-        while self.idle:
-            cell = self.idle[0]
-            if self.cells.get(cell.entity_id) is not cell or cell.phase is not EntityPhase.active:
-                heapq.heappop(self.idle).idle_at = None
-            elif cell.last_used > cell.listed_at:
-                heapq.heappop(self.idle).idle_at = cell.last_used
-                heapq.heappush(self.idle, cell)
-            else:
-                return cell
-        return None
 
     def _cell_of(self, entity_id: str, activation: int) -> EntityCell | None:
         cell = self.cells.get(entity_id)
         return cell if cell is not None and cell.activation == activation else None
 
     def _next_due(self) -> float:
-        idle = self.idle[0].listed_at + self.limits.passivate_after if self.idle else math.inf
+        heap = self.idle.heap
+        idle = heap[0].listed_at + self.limits.passivate_after if heap else math.inf
         return min(idle, self._agenda[0][0] if self._agenda else math.inf)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
+from casty.protocol.sharding.entities.entity_cell import EntityPhase
 from casty.protocol.sharding.entities.entity_events import (
     CancelEntity,
     DeliverToEntity,
@@ -19,15 +20,18 @@ from casty.protocol.sharding.entities.entity_events import (
     EntityMessage,
     EntityStarted,
     RefusalReason,
+    RefuseAsk,
     RefuseMessage,
     StartEntity,
     StopEntity,
 )
-from casty.protocol.sharding.entities.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.entities.entity_limits import ASKS_REFUSED_AFTER, EntityLimits
+from casty.protocol.sharding.entities.entity_table import EntityTable
 from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
 
 EPOCH = 7
 DUE = TimerFired("entities-due.carts")
+CAUSE = LookupError("no catalogue")
 
 
 def table(**limits: float) -> EntityTable:
@@ -110,6 +114,66 @@ def test_a_failing_entity_pauses_twice_as_long_each_time_unless_it_has_lasted() 
         assert kinds(entities.handle(DUE, now), StartEntity) == [StartEntity("a", activation, EPOCH)]
         entities.handle(EntityStarted("a", activation), now)
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.05]
+
+
+def never_starting(entities: EntityTable, now: float, *left: EntityMessage) -> list[EntityEffect]:
+    """Let the entity fail before the first of these messages until it refuses asks, 3 s later; return the effects."""
+    effects: Sequence[EntityEffect] = []
+    for number in range(ASKS_REFUSED_AFTER):
+        entities.handle(DUE, now + number)
+        effects = fail_start(entities, now + number, *left)
+    return list(effects)
+
+
+def fail_start(entities: EntityTable, now: float, *left: EntityMessage) -> Sequence[EntityEffect]:
+    activation = entities.cells["a"].activation
+    entities.handle(EntityStarted("a", activation), now)
+    return entities.handle(EntityEnded("a", activation, True, left, CAUSE), now)
+
+
+def test_asks_of_an_entity_that_cannot_start_are_told_why_and_other_messages_wait() -> None:
+    entities = table()
+    entities.is_ask = lambda message: message in (1, 3, 4)
+    for number in (1, 2, 3):
+        entities.handle(told(number), 0.0)
+    assert kinds(never_starting(entities, 0.0, told(1), told(2), told(3)), RefuseAsk) == [
+        RefuseAsk(told(1), CAUSE),
+        RefuseAsk(told(3), CAUSE),
+    ]
+    assert entities.waiting == 1
+    entities.handle(DUE, 4.0)
+    fail_start(entities, 4.0, told(2))
+    assert entities.handle(told(4), 4.1) == [RefuseAsk(told(4), CAUSE)]  # in the pause
+    assert kinds(entities.handle(DUE, 5.0), StartEntity)
+    started = entities.handle(EntityStarted("a", entities.cells["a"].activation), 5.0)
+    assert delivered(started) == [2] and entities.waiting == 0
+    assert delivered(entities.handle(told(4), 5.0)) == [4]
+
+
+def test_an_entity_that_has_refused_all_pauses_longer_with_the_next_ask_and_is_forgotten_without_one() -> None:
+    entities = table()
+    entities.is_ask = lambda message: True
+    entities.handle(told(1), 0.0)
+    never_starting(entities, 0.0, told(1))
+    entities.handle(DUE, 3.5)  # its pause of 0.4 s is over
+    assert entities.cells["a"].phase is EntityPhase.pausing and entities.waiting == 0
+    assert kinds(entities.handle(told(2), 3.5), StartEntity)
+    assert kinds(fail_start(entities, 3.5, told(2)), PublishEvent, RefuseAsk) == [
+        RefuseAsk(told(2), CAUSE),
+        PublishEvent(EntityFailed("carts", "a", 0.8)),
+    ]
+    entities.handle(DUE, 4.4)
+    assert "a" in entities.cells
+    entities.handle(DUE, 5.2)
+    assert not entities.cells and entities.waiting == 0
+
+
+def test_a_shard_closes_at_once_while_its_entity_refuses_asks() -> None:
+    entities = table()
+    entities.is_ask = lambda message: True
+    entities.handle(told(1), 0.0)
+    never_starting(entities, 0.0, told(1))
+    assert kinds(entities.handle(CloseShard("carts", 0, EPOCH), 3.3), ShardClosed)
 
 
 def test_one_timer_is_enough_however_often_entities_fail() -> None:
@@ -288,7 +352,7 @@ def test_the_heap_of_uses_stays_as_small_as_the_entities() -> None:
     for number in range(5_000):
         activation = running(entities, f"e{number}", 0.0)
         entities.handle(EntityEnded(f"e{number}", activation), 0.0)
-    assert len(entities.idle) <= 1_025
+    assert len(entities.idle.heap) <= 1_025
     assert not entities.cells
 
 
