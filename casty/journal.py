@@ -24,6 +24,10 @@ PERSISTENCE_ID_LENGTH_MAX: Final = 600
 """Characters of a persistence id or a scope: a key, a mark and an entity's id, each of at most 255, and room."""
 
 
+CLUSTER_SETTING: Final = "casty.cluster"
+"""Name of the settled name of the cluster whose store it is."""
+
+
 def slice_of(persistence_id: str) -> int:
     """Return the slice of a persistence id: the same at every node, in every store, for ever.
 
@@ -154,7 +158,8 @@ class Journal(Protocol):
     async def settle(self, name: str, value: str) -> str:
         """Write ``value`` under ``name`` for ever, unless another value stands there already.
 
-        The number of shards of a kind stands there: another number would put an entity into another scope.
+        The number of shards of a kind stands there: another number would put an entity into another scope. So does
+        the name of the cluster: two on one store would fence each other.
 
         Parameters:
             name: 1 to 600 characters.

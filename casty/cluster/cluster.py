@@ -18,6 +18,7 @@ from casty.cluster.extension import ClusterExtension, check_extensions
 from casty.cluster.extensions import Extensions, take_rest
 from casty.cluster.leases.lease import identify_lease
 from casty.cluster.leases.serving import ServingLease
+from casty.cluster.leases.store_owner import enter_store
 from casty.cluster.membership.control_messages import add_membership_messages
 from casty.cluster.membership.known_members import address_of_member, member_named
 from casty.cluster.membership.membership_status import up_members
@@ -246,7 +247,7 @@ class Cluster:
             BindError: The port cannot be had.
             ConfigError: The host binds every interface and no advertised host is set, or is not loopback and the
                 network is not told ``insecure=True``; or a name of an extension is taken, or its capability cannot
-                travel.
+                travel; or the journal is the store of another cluster.
             JoinRefused: The cluster refuses this node for good; the message holds its reason.
             LeaseError: The lease of ``lease_majority`` cannot be used.
             RuntimeError: Started twice, or the system is in a cluster already.
@@ -265,7 +266,7 @@ class Cluster:
                 self._transport.add_seeds((*seeds, *(self._last.addresses if self._last else ())))
             lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
             journal = kernel_of(self._system).journal
-            journal_id = "" if journal is None else await journal.journal.identify()
+            journal_id = "" if journal is None else await enter_store(journal.journal, self._system_name)
             node = self._node = self._make_node(await self._bind())
             node.begin(lease_id=lease_id, journal_id=journal_id, last=self._last)
             node.contacts.expect(seeds, self.self_node, self._last, is_free=self._settings.allow_new_cluster)

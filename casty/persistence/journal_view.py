@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from casty.journal import Record, Stored, StoredSnapshot
+from casty.journal import CLUSTER_SETTING, Record, Stored, StoredSnapshot
 from casty.persistence.arguments import check_number, check_persistence_id
 from casty.persistence.paging import Fetch, Pages
 
@@ -53,6 +53,10 @@ class ViewCalls(Protocol):
         """Return the identity of the store."""
         ...
 
+    async def setting(self, name: str) -> str | None:
+        """Return the value settled under a name, None without one."""
+        ...
+
     def reader(self, persistence_id: str, after: int) -> Fetch[Stored]:
         """Return a function to read the next page of events."""
         ...
@@ -92,6 +96,10 @@ class JournalView:
     async def identify(self) -> str:
         """Return the identity of the store."""
         return await self._calls.identify()
+
+    async def cluster(self) -> str | None:
+        """Return the name of the cluster whose store it is; None before any has used it."""
+        return await self._calls.setting(CLUSTER_SETTING)
 
     def read(self, persistence_id: str, after: int = 0) -> AsyncIterator[Stored]:
         """Read the events of an id in order. Raises JournalDamaged."""

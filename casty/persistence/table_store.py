@@ -43,6 +43,10 @@ class StoreTables(Protocol):
         """Keep the first value of a name, and return it."""
         ...
 
+    def setting(self, name: str) -> str | None:
+        """Return the value settled under a name, None without one."""
+        ...
+
     def claim(self, claimed: Sequence[tuple[str, bytes]], holder: str) -> Sequence[Claim]:
         """Replace the claims of some scopes, each by one with the given token."""
         ...
@@ -153,6 +157,9 @@ class TableCalls:
 
     async def settle(self, name: str, value: str) -> str:
         return await self.change(lambda tables: tables.settle(name, value))
+
+    async def setting(self, name: str) -> str | None:
+        return await self.look(lambda tables: tables.setting(name))
 
     async def claim(self, scopes: Sequence[str], holder: str) -> Sequence[Claim]:
         claimed = [(scope, self.make_token()) for scope in scopes]

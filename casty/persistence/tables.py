@@ -59,6 +59,10 @@ class MemoryTables:
         """Keep the first value of a name, and return it."""
         return self._settled.setdefault(name, value)
 
+    def setting(self, name: str) -> str | None:
+        """Return the value settled under a name, None without one."""
+        return self._settled.get(name)
+
     def claim(self, claimed: Sequence[tuple[str, bytes]], holder: str) -> Sequence[Claim]:
         """Replace the claims of some scopes, each by one with the given token."""
         claims: list[Claim] = []

@@ -21,10 +21,11 @@ import trio
 from casty.cli.exits import ExitCode
 from casty.cli.journal.stores import WITHOUT_EXTRA, StoreName
 from casty.errors import CastyError, ConfigError
-from casty.journal import Stored
+from casty.journal import CLUSTER_SETTING, Stored
 from casty.persistence.backup_format import (
     BackupReader,
     BackupRow,
+    BackupSetting,
     BackupSnapshot,
     BackupValue,
     BackupWriter,
@@ -61,7 +62,7 @@ async def restore(file: Path, store: StoreName, *, is_forced: bool) -> ExitCode:
     with _opened(file) as stream:
         await trio.to_thread.run_sync(_read_through, stream, str(file))
         reader = BackupReader(stream, str(file))
-        rows = _paced(reader)
+        rows = (row for row in _paced(reader) if not _is_owner(row))
         if store.is_server:
 
             async def read() -> Sequence[BackupRow]:
@@ -171,6 +172,11 @@ def _paced(rows: Iterable[BackupRow]) -> Iterator[BackupRow]:
         if number % PACE == 0:
             trio.from_thread.check_cancelled()
         yield row
+
+
+def _is_owner(row: BackupRow) -> bool:
+    """Return whether a row names the cluster of the store: the restored one belongs to the first that uses it."""
+    return isinstance(row, BackupSetting) and row.name == CLUSTER_SETTING
 
 
 def _batch(rows: Iterator[BackupRow]) -> Sequence[BackupRow]:

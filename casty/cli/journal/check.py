@@ -90,10 +90,13 @@ class JournalCheck:
     apps: Sequence[App]
     codec: StoredCodec
     counts: CheckCounts = field(default_factory=CheckCounts)
+    cluster: str | None = None
+    """Name of the cluster whose store it is, None before any has used it."""
 
     async def run(self, view: JournalView) -> ExitCode:
         """Replay each chosen id; `ExitCode.failed` where one fails."""
         options, counts = self.options, self.counts
+        self.cluster = await view.cluster()
         async for entry in view.entries(options.prefix):
             if len(options.slices) < SLICES and slice_of(entry.persistence_id) not in options.slices:
                 continue
@@ -153,9 +156,11 @@ class JournalCheck:
             more.append(f"{counts.outdated} snapshots differ from their events, and actors start from the snapshots")
         if counts.unknown:
             more.append(f"{counts.unknown} ids are of kinds that no --app names, and were not checked")
+        if self.cluster is not None:
+            more.append(f"the store is that of the cluster {on_one_line(self.cluster)}")
         if self.options.as_json:
             names = ("ids", "events", "failed", "outdated", "unknown")
-            write_line(json_line({name: getattr(counts, name) for name in names}))
+            write_line(json_line({name: getattr(counts, name) for name in names} | {"cluster": self.cluster}))
         elif not counts.failed:
             write_line("; ".join(more))
         else:

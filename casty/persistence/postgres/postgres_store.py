@@ -163,8 +163,11 @@ class PostgresStore:
 
     async def settle(self, name: str, value: str) -> str:
         await self._change(SETTLE, lambda _: [name, value])
-        ((found,),) = await self._select("SELECT value FROM settled WHERE name = $1", name)
-        return str(found)
+        return await self.setting(name) or value
+
+    async def setting(self, name: str) -> str | None:
+        rows = await self._select("SELECT value FROM settled WHERE name = $1", name)
+        return str(rows[0][0]) if rows else None
 
     async def claim(self, scopes: Sequence[str], holder: str) -> Sequence[Claim]:
         tokens = {scope: secrets.token_bytes(16) for scope in scopes}

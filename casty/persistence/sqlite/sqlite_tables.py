@@ -131,8 +131,12 @@ class SqliteTables:
     def settle(self, name: str, value: str) -> str:
         """Keep the first value of a name, and return it."""
         self._execute("INSERT OR IGNORE INTO settled VALUES (?, ?)", name, value)
-        (found,) = self._one("SELECT value FROM settled WHERE name = ?", name) or (value,)
-        return str(found)
+        return self.setting(name) or value
+
+    def setting(self, name: str) -> str | None:
+        """Return the value settled under a name, None without one."""
+        row = self._one("SELECT value FROM settled WHERE name = ?", name)
+        return None if row is None else str(row[0])
 
     def claim(self, claimed: Sequence[tuple[str, bytes]], holder: str) -> Sequence[Claim]:
         """Replace the claims of some scopes, each by one with the given token."""

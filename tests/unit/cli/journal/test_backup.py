@@ -19,7 +19,7 @@ from casty import Record, SqliteJournal
 from casty.cli.journal.backup import restore
 from casty.cli.journal.stores import StoreName
 from casty.errors import ConfigError, Fenced
-from casty.journal import Claim, Stored
+from casty.journal import CLUSTER_SETTING, Claim, Stored
 from casty.persistence.backup_format import BackupHead, BackupRow
 from casty.persistence.sqlite.sqlite_backup import dump_file
 from casty.persistence.sqlite.sqlite_connection import connect
@@ -57,6 +57,21 @@ def test_a_store_is_backed_up_and_restored_with_all_there_is_of_it(shop: Path, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.db", "shop.bak", "shop.db"]
     assert shop.read_bytes() == before
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_restored_store_belongs_to_no_cluster_yet(shop: Path, tmp_path: Path) -> None:
+    trio.run(settle_cluster, shop, "shop")
+    file, copy = tmp_path / "shop.bak", tmp_path / "copy.db"
+    assert journal("backup", shop, file).exit_code == 0
+    assert journal("restore", file, copy).exit_code == 0
+    assert trio.run(settle_cluster, copy, "staging") == "staging"
+    assert trio.run(settle_cluster, shop, "staging") == "shop"
+
+
+async def settle_cluster(path: Path, name: str) -> str:
+    store = SqliteJournal(path)
+    async with store.open():
+        return await store.settle(CLUSTER_SETTING, name)
 
 
 def test_a_restored_store_goes_on_and_old_claims_are_void(shop: Path, tmp_path: Path) -> None:

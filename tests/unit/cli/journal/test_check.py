@@ -15,7 +15,7 @@ from helpers.travelled import store_ledger
 
 from casty import SqliteJournal
 from casty.cli.journal.check import parse_slices
-from casty.journal import slice_of
+from casty.journal import CLUSTER_SETTING, slice_of
 
 check = partial(journal, "check")
 LEDGER = ("--app", "helpers.travelled:ledger")
@@ -32,6 +32,23 @@ async def store(path: Path, numbers_of: dict[str, list[int]]) -> None:
 def test_all_ids_that_can_be_replayed_are_counted(carts: Path) -> None:
     result = check(carts, "--app", "helpers.travelled:cart")
     assert (result.exit_code, lines(result), result.stderr) == (0, ["2 ids, 8 events, 0 failed"], "")
+
+
+def test_the_cluster_whose_store_it_is_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    trio.run(store, path, {"a": [1]})
+    [summary] = rows(check(path, *LEDGER, "--json"))
+    assert (summary["cluster"], summary["failed"]) == (None, 0)
+
+    async def settle() -> None:
+        journal = SqliteJournal(path)
+        async with journal.open():
+            await journal.settle(CLUSTER_SETTING, "shop")
+
+    trio.run(settle)
+    told = "1 ids, 1 events, 0 failed; the store is that of the cluster shop"
+    assert lines(check(path, *LEDGER)) == [told]
+    assert rows(check(path, *LEDGER, "--json"))[0]["cluster"] == "shop"
 
 
 def test_each_failing_id_is_told_with_its_event_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ async def test_the_entities_of_a_shard_share_one_claim(autojump_clock, nodes, fa
             nursery.start_soon(add, a, f"cart-{number}")
     assert Counter(journal.claims) == Counter([f"stored-carts#{shard}" for shard in range(4)])
     assert sorted(journal.owners) == sorted(f"stored-carts/cart-{number}" for number in range(40))
-    assert journal.settled == {"casty.num_shards/stored-carts": "4"}
+    assert journal.settled == {"casty.cluster": "shop", "casty.num_shards/stored-carts": "4"}
 
 
 async def test_a_passivated_entity_comes_back_with_its_state_and_without_a_claim(autojump_clock, nodes, factory):
@@ -242,6 +242,19 @@ async def test_a_node_with_another_journal_is_refused(autojump_clock, nodes):
         await nodes.start("b", ("a",), journal=other)
     await nodes.start("c", ("a",), journal=first)
     await nodes.start("d", ("a",))
+
+
+async def test_the_store_of_another_cluster_is_refused_at_the_start(autojump_clock, nodes):
+    journal = FaultyJournal(is_shared=True)
+    a = (await nodes.start("a", journal=journal)).system
+    with pytest.raises(ConfigError, match="is the store of the cluster 'shop', and this is a node of 'bar'"):
+        await nodes.start("b", journal=journal, system="bar")
+    host(a, num_shards=1)
+    assert await add(a, "cart-1") == 1
+    await nodes.stop("a")
+    again = (await nodes.start("c", journal=journal)).system
+    host(again, num_shards=1)
+    assert await add(again, "cart-1") == 2
 
 
 def test_a_journal_is_given_once():
