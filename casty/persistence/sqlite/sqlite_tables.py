@@ -10,10 +10,11 @@ then an append costs one row in one `executemany`, and one more for its id.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from casty.errors import Fenced, JournalDamaged, SequenceConflict
 from casty.journal import SLICES, Claim, Record, Stored, StoredSnapshot, slice_of
@@ -72,7 +73,7 @@ class Head:
 def checksum(persistence_id: str, number: int, record: Record) -> int:
     """Return the checksum of a row: of its place and of all its fields."""
     head = f"{persistence_id}\0{number}\0{record.version}\0{record.name}\0{record.command_id}\0"
-    return zlib.crc32(record.payload, zlib.crc32(head.encode()))
+    return crc32(record.payload, crc32(head.encode()))
 
 
 class SqliteTables:
@@ -172,18 +173,23 @@ class SqliteTables:
         size, expected, known, end = 0, after + 1, 0, upto or 0
         bound = SEQ_MAX if upto is None else upto
         try:
-            for known, forgotten, seq, *rest in self._rows_of(READ_PAGE, after, bound, persistence_id, limit):
-                end = known if upto is None else upto
-                expected = expected if found else max(after, forgotten) + 1
-                if seq is None:  # the id has no event behind the number
-                    break
-                if seq != expected:
-                    raise JournalDamaged(*_missing(persistence_id, expected))
-                found.append(read_stored(persistence_id, seq, rest))
-                expected += 1
-                size += len(found[-1].record.payload)
-                if size > PAGE_BYTES_MAX or len(found) == limit:
-                    return found, end
+            with closing(self._execute(READ_PAGE, after, bound, persistence_id, limit)) as cursor:
+                for known, forgotten, seq, offset, written_at, name, version, command_id, crc, payload in cursor:
+                    if not found:
+                        end = known if upto is None else upto
+                        expected = max(after, forgotten) + 1
+                        if seq is None:  # the id has no event behind the number
+                            break
+                    if seq != expected:
+                        raise JournalDamaged(*_missing(persistence_id, expected))
+                    record = read_record(persistence_id, seq, (name, version, command_id, crc, payload))
+                    if record is None:
+                        raise JournalDamaged(*unreadable(persistence_id, seq, "its checksum is wrong"))
+                    found.append(Stored(persistence_id, seq, offset, record, written_at))
+                    expected += 1
+                    size += len(payload)
+                    if size > PAGE_BYTES_MAX or len(found) == limit:
+                        return found, end
             if expected <= min(end, known):
                 raise JournalDamaged(*_missing(persistence_id, expected))
         except JournalDamaged:
