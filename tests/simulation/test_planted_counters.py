@@ -14,8 +14,11 @@ from planted_counters import (
     test_counters,
 )
 
-from casty.testing import NotLinearizable
+from casty.testing import HistoryUndecided, NotLinearizable
 from casty.testing.simulation import InvariantBroken, Played, Scenario
+
+SEEDS_MAX = 40
+"""A play takes a tenth of a second; of 30 seeds the rarest of the mistakes shows in 4."""
 
 
 def test_the_counters_as_they_are_keep_their_promise() -> None:
@@ -25,15 +28,20 @@ def test_the_counters_as_they_are_keep_their_promise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("play", "failure", "seed"),
-    [
-        (play_replies_first, NotLinearizable, 1),
-        (play_prints_first, InvariantBroken, 2),
-        (play_reads_first, NotLinearizable, 3),
-    ],
+    ("play", "failure"),
+    [(play_replies_first, NotLinearizable), (play_prints_first, InvariantBroken), (play_reads_first, NotLinearizable)],
 )
 def test_a_counter_that_tells_something_before_its_event_is_stored_is_found(
-    play: Callable[[Scenario], Played], failure: type[Exception], seed: int
+    play: Callable[[Scenario], Played], failure: type[Exception]
 ) -> None:
-    with pytest.raises(failure):  # the first such seed of the draw
+    assert any(breaks(play, failure, seed) for seed in range(SEEDS_MAX))
+
+
+def breaks(play: Callable[[Scenario], Played], failure: type[Exception], seed: int) -> bool:
+    try:
         play(draw(seed))
+    except failure:
+        return True
+    except HistoryUndecided:  # too many outcomes left open to judge that one
+        return False
+    return False
