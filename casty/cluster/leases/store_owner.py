@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from casty.errors import ConfigError
 from casty.journal import CLUSTER_SETTING, Journal
+from casty.runtime.journaling.first_attempts import try_at_start
 
 
 async def enter_store(journal: Journal, cluster: str) -> str:
@@ -14,8 +15,8 @@ async def enter_store(journal: Journal, cluster: str) -> str:
 
     Raises ConfigError for the store of another cluster, and JournalError where nobody can tell.
     """
-    identity = await journal.identify()
-    owner = await journal.settle(CLUSTER_SETTING, cluster)
+    identity = await try_at_start(journal, journal.identify)
+    owner = await try_at_start(journal, lambda: journal.settle(CLUSTER_SETTING, cluster))
     if owner != cluster:
         raise ConfigError(
             f"{journal!r} is the store of the cluster {owner!r}, and this is a node of {cluster!r}: two clusters on "

@@ -45,7 +45,7 @@ def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
     """Open the file, made with its tables if it is not there; a reader only reads.
 
     Raises JournalUnavailable where it cannot be opened or made, and ConfigError where it is another program's file, of
-    a newer version, or cannot have a write-ahead log.
+    a newer version, or cannot have a write-ahead log, or no file can be made at the path.
     """
     import sqlite3  # noqa: PLC0415  # some builds of Python lack it, and few nodes need it
 
@@ -71,18 +71,20 @@ def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
             raise
         if code_of(error) in (NOTADB, CORRUPT):
             raise ConfigError(f"{path} is no SqliteJournal: {error}; name another file, or restore a backup") from error
-        raise JournalUnavailable(f"the journal in {path} cannot be opened or made: {error}{_advice(path)}") from error
+        text = f"the journal in {path} cannot be opened or made: {error}"
+        advice = _advice(path)
+        raise ConfigError(f"{text}; {advice}") if advice else JournalUnavailable(text) from error
     return connection
 
 
 def _advice(path: Path) -> str:
     """Say what is to do about a path that SQLite cannot open, where that can be seen."""
     if path.is_dir():
-        return "; it is a folder: name a file in it"
+        return "it is a folder: name a file in it"
     if not path.parent.is_dir():
-        return f"; there is no folder {path.parent}: make it first"
+        return f"there is no folder {path.parent}: make it first"
     if not os.access(path.parent, os.W_OK):
-        return f"; this process may not write in {path.parent}: allow it, or name another folder"
+        return f"this process may not write in {path.parent}: allow it, or name another folder"
     return ""
 
 

@@ -57,8 +57,9 @@ class SqliteJournal(TableJournal):
 
         Raises:
             RuntimeError: The journal is open already.
-            JournalUnavailable: The file cannot be opened or made.
-            ConfigError: It is on a network file system, of another program, or of a newer version of casty.
+            JournalUnavailable: The file cannot be opened or made at the moment, such as a locked one.
+            ConfigError: It is on a network file system, of another program, or of a newer version of casty, or its
+                folder is not there or may not be written.
         """
         if self._writer is not None:
             raise RuntimeError(OPEN_ALREADY.format(self))

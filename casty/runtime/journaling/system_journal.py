@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ import trio
 from casty.config import SystemConfig
 from casty.errors import ConfigError
 from casty.journal import Journal, JournalRewound, SnapshotStore, StateStore
+from casty.runtime.journaling.first_attempts import try_at_start
 from casty.runtime.journaling.scope_claim import ScopeClaim
 from casty.wire.storing.stored_codec import StoredCodec
 from casty.wire_types import WireType
@@ -116,9 +117,14 @@ def id_in_use(persistence_id: str, path: str, other: str) -> ConfigError:
 async def open_journal(
     config: SystemConfig, holder: str, wire_types: Sequence[WireType[Any, Any]]
 ) -> AsyncGenerator[SystemJournal | None]:
-    """Open the journal of a system for the time of a block; None where it has none."""
-    if config.journal is None:
+    """Open the journal of a system for the time of a block; None where it has none.
+
+    Raises JournalUnavailable where it cannot be opened within some seconds.
+    """
+    journal = config.journal
+    if journal is None:
         yield None
         return
-    async with config.journal.open():
-        yield SystemJournal(config.journal, holder, config, wire_types)
+    async with AsyncExitStack() as opened:
+        await try_at_start(journal, lambda: opened.enter_async_context(journal.open()))
+        yield SystemJournal(journal, holder, config, wire_types)

@@ -371,8 +371,8 @@ async def refused(path: Path, error: type[Exception], text: str) -> None:
 
 async def test_what_is_no_journal_is_refused_with_what_to_do(path: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere" / "journal.db"
-    await refused(nowhere, JournalUnavailable, "made: unable to open .*; there is no folder .*nowhere: make it first")
-    await refused(tmp_path, JournalUnavailable, "cannot be opened or made: .*; it is a folder: name a file in it")
+    await refused(nowhere, ConfigError, "made: unable to open .*; there is no folder .*nowhere: make it first")
+    await refused(tmp_path, ConfigError, "cannot be opened or made: .*; it is a folder: name a file in it")
     write_text(path, "this is no database, but a text of more than a hundred bytes" * 3)
     await refused(path, ConfigError, r"journal\.db is no SqliteJournal: file is not a database; name another file")
     await SqliteLease(tmp_path / "lease.db").identify()
@@ -385,7 +385,7 @@ async def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(sqlite3, "connect", refuse)
     monkeypatch.setattr("os.access", lambda *_: False)
-    await refused(tmp_path / "journal.db", JournalUnavailable, "to open .*; this process may not write in .*: allow it")
+    await refused(tmp_path / "journal.db", ConfigError, "to open .*; this process may not write in .*: allow it")
 
 
 @pytest.mark.parametrize("path", ["", ":memory:"])

@@ -37,7 +37,7 @@ from casty import (
 )
 from casty.cluster.sharding.pure import pure_entities
 from casty.cluster.sharding.pure.journal_tasks import JournalTasks
-from casty.errors import JournalDamaged, JournalUnavailable
+from casty.errors import JournalDamaged, JournalUnavailable, JournalUncertain
 
 STORED = EntityKey[CartCommand]("stored-carts")
 
@@ -255,6 +255,20 @@ async def test_the_store_of_another_cluster_is_refused_at_the_start(autojump_clo
     again = (await nodes.start("c", journal=journal)).system
     host(again, num_shards=1)
     assert await add(again, "cart-1") == 2
+
+
+@pytest.mark.parametrize("error", [JournalUnavailable, JournalUncertain])
+async def test_a_node_tries_again_to_write_its_cluster_into_its_store(autojump_clock, nodes, monkeypatch, error):
+    journal, errors = FaultyJournal(), [error("the connection broke")] * 2
+
+    async def settle(name: str, value: str) -> str:
+        if errors:
+            raise errors.pop()
+        return journal.settled.setdefault(name, value)
+
+    monkeypatch.setattr(journal, "settle", settle)
+    await nodes.systems("a", journal=journal)
+    assert not errors and journal.settled == {"casty.cluster": "shop"}
 
 
 def test_a_journal_is_given_once():
