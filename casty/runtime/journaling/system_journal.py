@@ -96,11 +96,21 @@ class SystemJournal:
         return self._in_use.get(persistence_id) or (None if path_of is None else path_of(entity_id))
 
     @contextmanager
-    def in_use(self, persistence_id: str, path: str) -> Generator[None]:
-        """Keep an id from other actors of this system: two would fence each other. Raises ConfigError."""
+    def in_use(self, persistence_id: str, path: str, *, is_lone: bool = True) -> Generator[None]:
+        """Keep an id from other actors of this system: two would fence each other.
+
+        Raises ConfigError, for a lone actor also where an entity hosted here would have the id: it would begin with the
+        events of the actor.
+        """
         other = self.user_of(persistence_id)
         if other is not None:
             raise id_in_use(persistence_id, path, other)
+        kind, mark, _ = persistence_id.partition("/")
+        if is_lone and mark and kind in self.kinds:
+            raise ConfigError(
+                f"{path} has the persistence id {persistence_id!r}, which is that of an entity of the kind {kind!r}: "
+                "give the actor an id of its own, such as one without a slash"
+            )
         self._in_use[persistence_id] = path
         try:
             yield

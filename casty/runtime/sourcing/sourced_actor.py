@@ -39,7 +39,9 @@ class SourcedActor:
     async def main(self, ctx: ActorContext[Any], inbox: Inbox[Any]) -> None:
         """Recover, then serve commands until the actor is to stop."""
         machine = self._machine
-        with self._store.place.journal.in_use(machine.persistence_id, ctx.self.path):
+        place = self._store.place
+        is_lone = place.scope.claim.scope == machine.persistence_id
+        with place.journal.in_use(machine.persistence_id, ctx.self.path, is_lone=is_lone):
             await self._store.recover()
             async for message in inbox:
                 if machine.phase is SourcedPhase.recovering:

@@ -87,6 +87,11 @@ class EntityCell:
         first = None if self.troubles is None else self.troubles.first
         return first is not None and bool(left) and left[0].message is first.message
 
+    @property
+    def failed_to_start_again(self) -> bool:
+        """Whether it has ended before it took messages, and has failed before."""
+        return self.phase is EntityPhase.starting and self.troubles is not None and self.troubles.failures > 0
+
     def refusal(self, now: float) -> BaseException | None:
         """Return the failure of its starts while it pauses after them; None without one."""
         if self.phase is not EntityPhase.pausing or self.troubles is None or self.may_retry(now):

@@ -231,7 +231,7 @@ class EntityTable:
         troubles = cell.troubles
         failures = 0 if troubles is None or now >= troubles.started_at + STEADY_AFTER else troubles.failures
         has_failed, cause = event.has_failed or self._has_taken_nothing(cell, event), None
-        if has_failed and cell.has_left(event.left):
+        if has_failed and (cell.has_left(event.left) or cell.failed_to_start_again):
             if shard.is_closing:
                 yield from self._refuse_waiting(cell)
             elif failures + 1 >= ASKS_REFUSED_AFTER:

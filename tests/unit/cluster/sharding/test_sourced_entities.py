@@ -271,6 +271,30 @@ async def test_a_node_tries_again_to_write_its_cluster_into_its_store(autojump_c
     assert not errors and journal.settled == {"casty.cluster": "shop"}
 
 
+async def test_an_entity_with_the_id_of_a_lone_actor_tells_who_asks(autojump_clock, nodes, factory):
+    (a,) = await nodes.systems("a", journal=FaultyJournal())
+    till = Behaviors.event_sourced("stored-carts/1", empty=Cart(), decide=decide, apply=apply)
+    assert await a.ask(a.spawn(till, "till"), lambda to: Add("tea", 1, to)) == 1
+    host(a, factory)
+    with pytest.raises(AskFailed, match="/till have the persistence id 'stored-carts/1': give each actor one of its"):
+        await add(a, "1", timeout=2.0)
+    assert await add(a, "2") == 1
+
+
+async def test_a_lone_actor_with_the_id_of_an_entity_is_refused_also_where_none_is_active(
+    autojump_clock, nodes, factory, caplog
+):
+    journal = FaultyJournal()
+    (a,) = await nodes.systems("a", journal=journal)
+    host(a, factory)
+    assert await add(a, "2") == 1
+    till = Behaviors.event_sourced("stored-carts/1", empty=Cart(), decide=decide, apply=apply)
+    with pytest.raises(AskFailed):
+        await a.ask(a.spawn(till, "till"), lambda to: Add("tea", 1, to))
+    assert "which is that of an entity of the kind 'stored-carts': give the actor an id of its own" in caplog.text
+    assert await add(a, "1") == 1
+
+
 def test_a_journal_is_given_once():
     with pytest.raises(ConfigError, match="was given a journal twice"):
         ClusteredActorSystem(

@@ -168,6 +168,22 @@ def test_an_entity_that_has_refused_all_pauses_longer_with_the_next_ask_and_is_f
     assert not entities.cells and entities.waiting == 0
 
 
+def test_an_entity_that_ends_before_it_has_started_refuses_asks_too_and_is_given_up_by_a_closing_shard() -> None:
+    entities = table()
+    entities.is_ask = lambda message: message == 1
+    entities.handle(told(1), 0.0)
+    entities.handle(told(2), 0.0)
+    effects: Sequence[EntityEffect] = []
+    for number in range(ASKS_REFUSED_AFTER):
+        entities.handle(DUE, float(number))
+        effects = entities.handle(EntityEnded("a", entities.cells["a"].activation, True, (), CAUSE), float(number))
+    assert kinds(effects, RefuseAsk) == [RefuseAsk(told(1), CAUSE)]
+    assert kinds(entities.handle(CloseShard("carts", 0, EPOCH), 3.1), StartEntity)
+    given_up = entities.handle(EntityEnded("a", entities.cells["a"].activation, True, (), CAUSE), 3.1)
+    assert kinds(given_up, RefuseMessage, StartEntity) == [RefuseMessage(told(2), RefusalReason.moved)]
+    assert kinds(given_up, ShardClosed)
+
+
 def test_a_shard_closes_at_once_while_its_entity_refuses_asks() -> None:
     entities = table()
     entities.is_ask = lambda message: True
