@@ -52,6 +52,8 @@ class StoredCodec:
             tag_of=self._tag_of,
         )
         self._events: dict[type, TypeEntry] = {}
+        self._present: dict[str, tuple[type, int, TypeEntry]] = {}
+        """Class, version and entry by stored name: most records of a history need no more."""
         self._forms: dict[object, TypeEntry] = {}
 
     def __repr__(self) -> str:
@@ -80,29 +82,16 @@ class StoredCodec:
 
     def decode(self, record: Record) -> object:
         """Return the instance in a record. Raises DecodeError, with advice."""
-        name = record.name
-        cls = event_class(name)
-        facts = None if cls is None else event_facts(cls)
-        if cls is None or facts is None:
-            raise DecodeError(
-                f"no class is declared as {printable(name)!r} here: import its module, or declare it again with "
-                f'@casty.event("{printable(name)}"); stored names stay when classes are renamed'
-            )
-        if record.version > facts.version:
-            raise DecodeError(
-                f"{name!r} was stored as version {record.version}, and {describe(cls)} has version {facts.version}: "
-                "a newer release has written it"
-            )
-        raw = _unpacked(record)
-        for version in range(record.version, facts.version):
-            raw = _upcast(name, version, raw)
-        entry = self._events.get(cls)
-        if entry is None:
-            entry = self._events[cls] = self._entry(cls)
+        cls = event_class(record.name)
+        present = self._present.get(record.name)
+        if present is not None and present[0] is cls and present[1] == record.version:
+            entry, raw = present[2], _unpacked(record)
+        else:
+            entry, raw = self._brought_up(record, cls)
         try:
             return _made(entry, raw)
         except DecodeError as error:
-            raise DecodeError(f"{error}; {_advice(record, facts.version)}") from None
+            raise DecodeError(f"{error}; {_advice(record, self._present[record.name][1])}") from None
 
     def encode_state(self, type_form: object, state: object) -> Record:
         """Return the record of a state of this type. Raises EncodeError."""
@@ -124,6 +113,29 @@ class StoredCodec:
             return cast("object", entry.encode(state))
         except FOREIGN as error:
             raise entry.encode_fault(state, error) from None
+
+    def _brought_up(self, record: Record, cls: type | None) -> tuple[TypeEntry, Any]:
+        """Return the fields of a record as its class has them now, for the entry of the class. Raises DecodeError."""
+        name = record.name
+        facts = None if cls is None else event_facts(cls)
+        if cls is None or facts is None:
+            raise DecodeError(
+                f"no class is declared as {printable(name)!r} here: import its module, or declare it again with "
+                f'@casty.event("{printable(name)}"); stored names stay when classes are renamed'
+            )
+        if record.version > facts.version:
+            raise DecodeError(
+                f"{name!r} was stored as version {record.version}, and {describe(cls)} has version {facts.version}: "
+                "a newer release has written it"
+            )
+        raw = _unpacked(record)
+        for version in range(record.version, facts.version):
+            raw = _upcast(name, version, raw)
+        entry = self._events.get(cls)
+        if entry is None:
+            entry = self._events[cls] = self._entry(cls)
+        self._present[name] = cls, facts.version, entry
+        return entry, raw
 
     def _entry(self, type_form: object) -> TypeEntry:
         key = strip(type_form)

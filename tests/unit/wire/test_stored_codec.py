@@ -82,6 +82,28 @@ def test_earlier_versions_pass_their_upcasters_in_turn() -> None:
     assert codec.decode(codec.encode(Sold("tea", 5, at))) == Sold("tea", 5, at)
 
 
+def test_records_of_several_versions_and_of_a_renewed_class_are_read_in_any_order() -> None:
+    def declared(*fields: str) -> type:
+        return event("stored.Renewed")(make_dataclass("Renewed", [(name, int) for name in fields], frozen=True))
+
+    codec = StoredCodec()
+    now = datetime(1970, 1, 1, tzinfo=UTC)
+    present, past = codec.encode(Sold("tea", 2, now)), Record("stored.Sold", 1, msgpack.packb({"item": "tea"}))
+    for _ in range(2):
+        assert codec.decode(present) == Sold("tea", 2, now)
+        assert codec.decode(past) == Sold("tea", 1, now)
+    with pytest.raises(DecodeError, match="a newer release has written it"):
+        codec.decode(Record("stored.Sold", 4, present.payload))
+
+    before = declared("count")
+    stored = Record("stored.Renewed", 1, msgpack.packb({"count": 1}))
+    assert type(codec.decode(stored)) is before
+    renewed = declared("count")
+    assert type(codec.decode(stored)) is renewed
+    with pytest.raises(DecodeError, match="if the class has changed since"):
+        codec.decode(Record("stored.Renewed", 1, msgpack.packb({"number": 1})))
+
+
 def test_a_tolerant_class_leaves_out_foreign_fields_and_fills_missing_ones() -> None:
     codec = StoredCodec()
     assert codec.decode(record("stored.Loose", 1, {"item": "tea", "colour": "red"})) == Loose("tea")
