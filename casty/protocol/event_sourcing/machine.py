@@ -163,7 +163,7 @@ class SourcedMachine:
         assert self.phase is not SourcedPhase.appending
         self.phase = SourcedPhase.recovering
         self.state, self.seq, self.snapshot_seq = self.model.empty, 0, 0
-        self._batch = _Batch(self.state)
+        self._begin_batch()
 
     def restore(self, seq: int, state: object) -> None:
         """Take a snapshot, or a stored value."""
@@ -199,7 +199,7 @@ class SourcedMachine:
         """Take commands from now on."""
         assert self.phase is SourcedPhase.recovering
         self.phase = SourcedPhase.ready
-        self._batch = _Batch(self.state)
+        self._begin_batch()
 
     def fail(self, damage: JournalDamaged) -> None:
         """Refuse everything from now on: the history cannot be read."""
@@ -262,7 +262,7 @@ class SourcedMachine:
         batch = self._batch
         if not batch.records:
             self.is_stopped = batch.stops
-            self._batch = _Batch(self.state)
+            self._begin_batch()
             return None
         self.phase = SourcedPhase.appending
         if self.model.apply is None:
@@ -310,6 +310,14 @@ class SourcedMachine:
         self._is_saving = False
         if is_stored:
             self.snapshot_seq = max(self.snapshot_seq, taken.seq)
+
+    def _begin_batch(self) -> None:
+        """Begin a batch at the state; one without a record has nothing to keep, and is used again."""
+        batch = self._batch
+        if batch.records or batch.commands:
+            self._batch = _Batch(self.state)
+        else:
+            batch.state, batch.count, batch.stops = self.state, 0, False
 
     def _leave(self, command: object, steps: Sequence[SourcedStep]) -> Sequence[SourcedStep]:
         """Return steps without any event before them to be stored; keep others with the batch."""

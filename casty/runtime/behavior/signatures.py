@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from types import BuiltinFunctionType, CodeType, CoroutineType
+from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType
 from typing import Final, ParamSpec, TypeVar, cast, get_origin
 
 from casty.config.validation import check_callable
@@ -21,6 +21,8 @@ from casty.runtime.messaging.inbox import Inbox
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NOT_SYNC: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def check_pure(function: object, shape: Shape) -> None:
     """Raise TypeError unless ``function`` is a plain one that can be called as ``shape`` says."""
     if not callable(function):
         raise shape.refusal(function, "is no function")
+    if isinstance(function, FunctionType) and _is_plain(function, shape):
+        return
     if inspect.iscoroutinefunction(function):
         advice = "; Behaviors.event_sourced_actor takes an async decide" if "decide" in shape.text else ""
         raise shape.refusal(function, f"is async: write def{advice}")
@@ -190,6 +194,13 @@ def _builtin_fault(function: object) -> str:
         return ""
     module = str(function.__module__ or "builtins").partition(".")[0]
     return "is not async: call it in an async def" if module in sys.stdlib_module_names else ""
+
+
+def _is_plain(function: FunctionType, shape: Shape) -> bool:
+    """Whether nothing more need be asked of a function: factories of entities give the same two to each of them."""
+    code = function.__code__
+    is_sync = not code.co_flags & NOT_SYNC and not function.__dict__  # a mark there may call it a coroutine function
+    return is_sync and code.co_argcount == shape.parameters
 
 
 def _check_count(function: object, code: CodeType, bound: int, shape: Shape) -> None:

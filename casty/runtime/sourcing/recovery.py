@@ -58,8 +58,8 @@ class Recovery:
     codec: StoredCodec
     state_type: object
     """Type of its states, for the codec."""
-    log: logging.Logger | logging.LoggerAdapter[Any]
-    """Taker of the warnings about snapshots."""
+    log_of: Callable[[], logging.Logger | logging.LoggerAdapter[Any]]
+    """Maker of the taker of the warnings about snapshots, which hardly any needs."""
 
     async def load_value(self, states: StateSource) -> None:
         """Read the last value. Raises JournalDamaged where it cannot be read."""
@@ -118,7 +118,7 @@ class Recovery:
                 state = self.codec.decode_state(self.state_type, stored.record)
             except DecodeError as error:
                 skipped = skipped or stored.seq
-                self.log.warning("snapshot %d of %s is passed over: %s", stored.seq, machine.persistence_id, error)
+                self.log_of().warning("snapshot %d of %s is passed over: %s", stored.seq, machine.persistence_id, error)
                 continue
             machine.restore(stored.seq, state)
             break
@@ -130,7 +130,7 @@ class Recovery:
         try:
             found = await snapshots.load(persistence_id)
         except JournalDamaged as damage:  # its number matters: the events up to there may be forgotten
-            self.log.warning("no snapshot of %s can be read: %s", persistence_id, damage)
+            self.log_of().warning("no snapshot of %s can be read: %s", persistence_id, damage)
             return damage.seq
         return self.begin_with(found)
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never, cast
 
+import trio
+
 from casty.errors import (
     AskFailure,
     CastyError,
@@ -147,15 +149,15 @@ class SourcedStore:
         machine = self.machine
         machine.recover()
         try:
-            async with self.place.journal.recoveries:
-                await self.place.scope.claim.current()
-                journal = self.place.journal
-                recovery = Recovery(machine, journal.codec, self.place.state_type, self.log)
-                if machine.model.apply is None:
-                    assert journal.states is not None
-                    await recovery.load_value(journal.states)
-                else:
-                    await recovery.load_all(journal.journal, journal.snapshots)
+            turns = self.place.journal.recoveries
+            try:
+                turns.acquire_nowait()  # nearly always: `acquire` is a way through the event loop
+            except trio.WouldBlock:
+                await turns.acquire()
+            try:
+                await self._read_history()
+            finally:
+                turns.release()
         except (JournalUnavailable, JournalUncertain) as error:
             self._unreadable = error
             self.log.warning("%s cannot be recovered yet: %s", machine.persistence_id, error)
@@ -167,6 +169,16 @@ class SourcedStore:
             self.log.error("%s refuses everything: %s", machine.persistence_id, damage, exc_info=damage)
         else:
             machine.recovered()
+
+    async def _read_history(self) -> None:
+        machine, journal = self.machine, self.place.journal
+        await self.place.scope.claim.current()
+        recovery = Recovery(machine, journal.codec, self.place.state_type, self.place.log_of)
+        if machine.model.apply is None:
+            assert journal.states is not None
+            await recovery.load_value(journal.states)
+        else:
+            await recovery.load_all(journal.journal, journal.snapshots)
 
     # Snapshots
 

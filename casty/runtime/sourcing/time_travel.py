@@ -58,7 +58,7 @@ class Replay:
         machine = SourcedMachine(self.persistence_id, self.behavior.model(self.codec, is_checked=False))
         machine.recover()
         state_type = self.behavior.functions.state_type(self.behavior.empty)
-        recovery = Recovery(machine, self.codec, state_type, logger)
+        recovery = Recovery(machine, self.codec, state_type, lambda: logger)
         if machine.model.apply is None:
             await recovery.load_value(self.store)
             if seq not in (None, machine.seq):
