@@ -11,7 +11,7 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 import anyio
@@ -39,6 +39,8 @@ HANDSHAKE_BYTES_MAX: Final = 64 * 1024
 """Bytes read from a peer before it is believed: two chains of certificates take 4 KiB."""
 READ_BYTES: Final = 64 * 1024
 CLOSE_TIMEOUT: Final = 1.0
+RECORD_EXTRA: Final = 22
+"""Bytes of a record of TLS 1.3 besides its content: header 5, kind 1, tag 16."""
 
 EXPIRES_SOON: Final = 7 * 86_400.0
 """Seconds before the end of the own certificate from which on it is warned of."""
@@ -235,7 +237,18 @@ class TlsListener:
 class TlsConnection:
     """One encrypted connection. Nothing is written without waiting: each write makes records first."""
 
-    __slots__ = ("_fault", "_inner", "_is_dialled", "_is_heard", "_network", "_raw", "_stream", "is_eager", "proof")
+    __slots__ = (
+        "_fault",
+        "_inner",
+        "_is_dialled",
+        "_is_heard",
+        "_network",
+        "_object",
+        "_raw",
+        "_stream",
+        "is_eager",
+        "proof",
+    )
 
     def __init__(self, inner: Connection, network: TlsNetwork, *, is_dialled: bool) -> None:
         self.is_eager = False
@@ -246,6 +259,8 @@ class TlsConnection:
         """Whether the other end is known to believe this one: an acceptor says so by its first byte."""
         self._raw = _RawStream(inner)
         self._stream: TLSStream | None = None
+        self._object: ssl.SSLObject | None = None
+        """TLS of the stream, for what can be read without waiting."""
         self._fault = ""
         self.proof: Proof | None = None
         """Content of the other end's certificate, once it was checked."""
@@ -308,6 +323,7 @@ class TlsConnection:
         else:
             raw.is_bounded = False
             self._stream = stream
+            self._object = stream.extra(TLSAttribute.ssl_object)
             self._network.enter(self)
 
     def _broken_off(self, error: Exception) -> NoReturn:
@@ -353,12 +369,35 @@ class TlsConnection:
         except (ConnectionLost, anyio.BrokenResourceError, ssl.SSLError) as error:
             raise self._lost(error) from error
         self._is_heard = True
-        return data
+        self._raw.at_hand -= len(data) + RECORD_EXTRA
+        if self._raw.at_hand <= RECORD_EXTRA:
+            return data
+        return b"".join((data, *self._at_hand(max_bytes - len(data))))
+
+    def _at_hand(self, max_bytes: int) -> Iterator[bytes]:
+        """Yield what is here of the records behind the last one, since OpenSSL reads one at a time.
+
+        A burst of tells wakes its reader once for all that has come, and not for each 16 KiB or early write.
+        """
+        assert self._object is not None, "hands were shaken"
+        while max_bytes and self._raw.at_hand > RECORD_EXTRA:
+            try:
+                data = self._object.read(max_bytes)
+            except ssl.SSLWantReadError:  # the rest of a record is under way
+                return
+            except ssl.SSLError as error:  # for the next to read: what came before is true
+                self._fault = self._fault or f"TLS: {_words(error)}"
+                return
+            if not data:
+                return
+            self._raw.at_hand -= len(data) + RECORD_EXTRA
+            max_bytes -= len(data)
+            yield data
 
     def receive_into_nowait(self, place: memoryview) -> int:
-        """Read nothing, as `send_nowait` writes nothing."""
+        """Read the records at hand."""
         self._check()
-        return 0
+        return _fill(place, self._at_hand(len(place)))
 
     async def receive_into(self, place: memoryview) -> int:
         """Receive into a buffer, as `receive` does into new bytes."""
@@ -403,6 +442,8 @@ class _RawStream(ByteStream):
         self._first = b""
         self._sending = trio.Lock()
         self.received = 0
+        self.at_hand = 0
+        """Bytes read and not decrypted yet, about: it is a guess from the lengths of records."""
         self.is_bounded = True
         """Whether HANDSHAKE_BYTES_MAX holds."""
 
@@ -419,6 +460,7 @@ class _RawStream(ByteStream):
         data = await self._inner.receive(max_bytes)
         if not data:
             raise anyio.EndOfStream
+        self.at_hand = len(data) + (self.at_hand if self.at_hand > 0 else 0)
         if self.is_bounded:
             self.received += len(data)
             if self.received > HANDSHAKE_BYTES_MAX:
@@ -442,6 +484,15 @@ class _RawStream(ByteStream):
     async def aclose(self) -> None:
         """Close the connection below."""
         await self._inner.aclose()
+
+
+def _fill(place: memoryview, pieces: Iterable[bytes]) -> int:
+    """Copy the pieces to where ``place`` begins; return the number of bytes."""
+    count = 0
+    for piece in pieces:
+        place[count : count + len(piece)] = piece
+        count += len(piece)
+    return count
 
 
 def _words(error: ssl.SSLError) -> str:

@@ -272,3 +272,91 @@ async def test_new_links_use_new_files_and_the_ones_before_live_on(server, ca, t
             assert new.proof is not None and new.proof.serial != before
         await old.send(b"still here")
     assert server.believed == ["b", "b"]
+
+
+class Reader(Server):
+    """A node that keeps what each of its reads brings, and how the link ends."""
+
+    def __init__(self, memory: MemoryNetwork, config: TlsConfig) -> None:
+        super().__init__(memory, config)
+        self.reads: list[bytes] = []
+        self.size, self.place = 65_536, memoryview(bytearray(0))
+
+    async def greet(self, connection: Connection) -> None:
+        try:
+            while data := await connection.receive(self.size):
+                self.reads.append(data)
+                if self.place and (count := connection.receive_into_nowait(self.place)):
+                    self.reads.append(bytes(self.place[:count]))
+        except ConnectionLost as error:
+            self.refusals.append(f"{type(error).__name__}: {error}")
+
+
+@pytest.fixture
+async def reader(autojump_clock, nursery, ca, tmp_path) -> Reader:
+    made = Reader(MemoryNetwork(), ca.node(tmp_path, "a"))
+    listener = await made.network.listen("a", PORT)
+    nursery.start_soon(listener.serve, made.greet)
+    return made
+
+
+@asynccontextmanager
+async def records(reader: Reader, ca: TestCa, at: Path, *contents: bytes) -> AsyncIterator[tuple[Wire, list[bytes]]]:
+    """Yield a link of the reader on which b"first" was read, and records that nobody has sent yet."""
+    async with dialled(reader) as wire:
+        context = context_of(ca.node(at, "b"), ca)
+        stream = await TLSStream.wrap(wire, server_side=False, ssl_context=context, standard_compatible=False)
+        await stream.send(b"first")
+        await trio.sleep(0.1)
+        sent, wire.connection = wire.connection, _Deaf()
+        made = []
+        for content in contents:
+            mark = len(wire.written)
+            await stream.send(content)
+            made.append(wire.written[mark:])
+        wire.connection = sent
+        yield wire, made
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 7, 100, 65_536])
+async def test_one_read_brings_all_records_at_hand(reader, ca, tmp_path, size):
+    reader.size = size
+    async with records(reader, ca, tmp_path, b"one ", b"two ", b"three") as (wire, made):
+        await wire.send(b"".join(made))
+    said = b"firstone two three"
+    assert b"".join(reader.reads) == said and not reader.refusals
+    assert len(reader.reads) <= -(-5 // size) + -(-13 // size) + (size == 4) and max(map(len, reader.reads)) <= size
+
+
+async def test_half_a_record_is_waited_for(reader, ca, tmp_path):
+    async with records(reader, ca, tmp_path, b"one ", b"two ", b"three") as (wire, made):
+        await wire.send(made[0] + made[1][:9])
+        await trio.sleep(0.1)
+        assert reader.reads == [b"first", b"one "]
+        await wire.send(made[1][9:] + made[2])
+    assert reader.reads == [b"first", b"one ", b"two three"] and not reader.refusals
+
+
+async def test_records_before_a_changed_one_are_read_and_none_behind_it(reader, ca, tmp_path):
+    async with records(reader, ca, tmp_path, b"one ", b"two ", b"three") as (wire, made):
+        changed = bytearray(made[1])
+        changed[-1] ^= 1
+        await wire.send(made[0] + changed + made[2])
+    assert reader.reads == [b"first", b"one "]
+    (refusal,) = reader.refusals
+    assert refusal.startswith("ConnectionLost: TLS: "), "the end is told as a fault, not as an end"
+
+
+async def test_end_behind_records_at_hand_comes_after_them(reader, ca, tmp_path):
+    async with records(reader, ca, tmp_path, b"one ", b"two ") as (wire, made):
+        await wire.send(b"".join(made))
+        await wire.aclose()
+    assert reader.reads == [b"first", b"one two "] and not reader.refusals
+
+
+async def test_records_at_hand_are_read_into_a_place_without_waiting(reader, ca, tmp_path):
+    reader.size, reader.place = 4, memoryview(bytearray(6))
+    async with records(reader, ca, tmp_path, b"one ", b"two ", b"three") as (wire, made):
+        await wire.send(b"".join(made))
+    assert b"".join(reader.reads) == b"firstone two three"
+    assert b"two th" in reader.reads
