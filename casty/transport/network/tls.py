@@ -11,7 +11,8 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import anyio
@@ -39,6 +40,8 @@ HANDSHAKE_BYTES_MAX: Final = 64 * 1024
 """Bytes read from a peer before it is believed: two chains of certificates take 4 KiB."""
 READ_BYTES: Final = 64 * 1024
 CLOSE_TIMEOUT: Final = 1.0
+NOWAIT_BYTES_MAX: Final = 64 * 1024
+"""Bytes made into records for one write that may not wait: more would mostly be kept."""
 RECORD_EXTRA: Final = 22
 """Bytes of a record of TLS 1.3 besides its content: header 5, kind 1, tag 16."""
 
@@ -235,7 +238,7 @@ class TlsListener:
 
 
 class TlsConnection:
-    """One encrypted connection. Nothing is written without waiting: each write makes records first."""
+    """One encrypted connection."""
 
     __slots__ = (
         "_fault",
@@ -244,6 +247,7 @@ class TlsConnection:
         "_is_heard",
         "_network",
         "_object",
+        "_owed",
         "_raw",
         "_stream",
         "is_eager",
@@ -262,6 +266,8 @@ class TlsConnection:
         self._object: ssl.SSLObject | None = None
         """TLS of the stream, for what can be read without waiting."""
         self._fault = ""
+        self._owed = False
+        """Whether the byte with which the next write begins is in records already."""
         self.proof: Proof | None = None
         """Content of the other end's certificate, once it was checked."""
 
@@ -340,15 +346,38 @@ class TlsConnection:
         raise ProtocolError(text) from None
 
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
-        """Take nothing; ConnectionLost when the stream was closed."""
+        """Write records of the first part of ``data``, if the connection below takes them at once.
+
+        Of records that it takes in part the last byte counts as not written: it is left out of the next call, which
+        begins with it. So whoever writes goes on, and the rest of the records goes out. ConnectionLost as `send`.
+        """
         self._check()
-        return 0
+        if self._stream is None or more or self._owed or not self._raw.is_free or not data:
+            return 0
+        part = data if len(data) <= NOWAIT_BYTES_MAX else memoryview(data)[:NOWAIT_BYTES_MAX]
+        with self._raw.without_waiting():
+            sending = self._stream.send(part)  # type: ignore[arg-type]  # the records are made of any buffer
+            try:
+                sending.send(None)
+            except StopIteration:
+                pass
+            except (ConnectionLost, anyio.BrokenResourceError, anyio.EndOfStream, ssl.SSLError) as error:
+                raise self._lost(error) from error
+            else:
+                sending.close()
+                raise RuntimeError("a write of TLS has waited for more than its connection")
+        self._owed = bool(self._raw.rest)
+        return len(part) - self._owed
 
     async def send(self, data: bytes | memoryview) -> None:
         """Write all of ``data``, as `receive` reads; ConnectionLost when the stream broke or was closed."""
         stream = await self._shaken()
         try:
-            await stream.send(data)  # type: ignore[arg-type]  # the records are made of any buffer
+            if self._owed:
+                await self._raw.send(b"")
+                self._owed, data = False, memoryview(data)[1:]
+            if data:
+                await stream.send(data)  # type: ignore[arg-type]  # as above
         except (ConnectionLost, anyio.BrokenResourceError, anyio.EndOfStream, ssl.SSLError) as error:
             raise self._lost(error) from error
 
@@ -441,6 +470,9 @@ class _RawStream(ByteStream):
         self._inner = inner
         self._first = b""
         self._sending = trio.Lock()
+        self._may_not_wait = False
+        self.rest = b""
+        """Bytes to be written before any other."""
         self.received = 0
         self.at_hand = 0
         """Bytes read and not decrypted yet, about: it is a guess from the lengths of records."""
@@ -469,13 +501,29 @@ class _RawStream(ByteStream):
 
     async def send(self, item: bytes) -> None:
         """Write all of it."""
-        rest: bytes | memoryview = item
-        if not self._sending.locked() and (sent := self._inner.send_nowait(item)):
-            if sent == len(item):
+        if self.is_free:
+            self.rest = item[self._inner.send_nowait(item) :]
+            if not self.rest or self._may_not_wait:
                 return
-            rest = memoryview(item)[sent:]
+            item = b""
         async with self._sending:
-            await self._inner.send(rest)
+            item, self.rest = self.rest + item, b""
+            if item:
+                await self._inner.send(item)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self.rest and not self._sending.locked()
+
+    @contextmanager
+    def without_waiting(self) -> Generator[None]:
+        """Keep what `send` would have to wait with in ``rest``, for the next `send`; only while nothing waits."""
+        self._may_not_wait = True
+        try:
+            yield
+        finally:
+            self._may_not_wait = False
 
     async def send_eof(self) -> None:
         """Refuse: a link has no half ends."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 
 import anyio
 import pytest
@@ -360,3 +362,72 @@ async def test_records_at_hand_are_read_into_a_place_without_waiting(reader, ca,
         await wire.send(b"".join(made))
     assert b"".join(reader.reads) == b"firstone two three"
     assert b"two th" in reader.reads
+
+
+class Stingy:
+    """A connection that takes as much at once as is drawn."""
+
+    is_eager = False
+    remote, peer_identity = "peer", None
+
+    def __init__(
+        self, rng: Random, sending: trio.MemorySendChannel[bytes], receiving: trio.MemoryReceiveChannel[bytes]
+    ):
+        self.rng, self.sending, self.receiving = rng, sending, receiving
+        self.left = b""
+
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        count = self.rng.choice((0, len(data), self.rng.randint(0, len(data))))
+        if count:
+            self.sending.send_nowait(bytes(data[:count]))
+        return count
+
+    async def send(self, data: bytes | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.sending.send_nowait(bytes(data))
+
+    async def receive(self, max_bytes: int) -> bytes:
+        data = self.left or await self.receiving.receive()
+        self.left = data[max_bytes:]
+        return data[:max_bytes]
+
+    async def aclose(self) -> None:
+        self.sending.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_what_is_taken_at_once_in_part_arrives_once_and_whole(autojump_clock, ca, tmp_path, seed):
+    rng, memory = Random(seed), MemoryNetwork()
+    there, back = trio.open_memory_channel[bytes](math.inf), trio.open_memory_channel[bytes](math.inf)
+    networks = [await node_of(ca, tmp_path, memory, name) for name in "ab"]
+    ends = [
+        TlsConnection(Stingy(rng, there[0], back[1]), networks[0], is_dialled=True),
+        TlsConnection(Stingy(rng, back[0], there[1]), networks[1], is_dialled=False),
+    ]
+    said = [rng.randbytes(rng.choice((0, 1, 2, 50, 5_000, 100_000, 200_000))) for _ in range(60)]
+    whole, taken = b"".join(said), 0
+
+    async def write(end: TlsConnection) -> None:
+        nonlocal taken
+        for data in said:
+            count = end.send_nowait(data)
+            taken += count
+            if count < len(data):
+                await end.send(memoryview(data)[count:])
+
+    async def read(end: TlsConnection) -> None:
+        heard = b""
+        while len(heard) < len(whole):
+            data = await end.receive(70_000)
+            assert data
+            heard += data
+        assert heard == whole
+
+    async with trio.open_nursery() as nursery:
+        for end in ends:
+            nursery.start_soon(end.shake_hands)
+    async with trio.open_nursery() as nursery:
+        for end in ends:
+            nursery.start_soon(write, end)
+            nursery.start_soon(read, end)
+    assert taken > 0
