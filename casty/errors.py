@@ -160,7 +160,7 @@ class EntityMoved(AskFailed):
 
 
 class ShardBufferFull(AskFailed):
-    """The entity has no node at the moment, or is starting, and too much waits for it already; nothing was sent.
+    """The entity has no node at the moment, is starting, or has a full mailbox, and too much waits; nothing was sent.
 
     Parameters:
         text: What has happened, for people.
