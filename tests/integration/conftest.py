@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for `processes`, which the benchmarks use too
 
 import postgres_server  # found through the line above, and so are the next ones
+from helpers.certificates import TestCa
 from namespaces import Lan, lan, why_not
 from postgres_server import PostgresServer
 from processes import Rig, open_rig
@@ -51,3 +52,9 @@ def dsn(postgres: PostgresServer) -> Iterator[str]:
     postgres.sql(f"CREATE DATABASE {name}")
     yield postgres.dsn(name)
     postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def ca() -> TestCa:
+    """A CA for nodes and strangers."""
+    return TestCa.make()

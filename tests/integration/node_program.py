@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Never
 
 import trio
@@ -39,10 +40,12 @@ from casty import (
     SqliteLease,
     SubscribeTopology,
     TcpNetwork,
+    TlsConfig,
     TopologySnapshot,
     UnreachableMember,
     UnsubscribeTopology,
 )
+from casty.config import TransportLimits
 from casty.transport.network.tcp import TcpListener
 
 ASK_PAUSE = 0.01
@@ -343,6 +346,7 @@ class Node:
 async def main(spec: dict[str, object]) -> None:
     """Run the node that the settings describe."""
     insecure = bool(spec.get("insecure", False))
+    tls = TlsConfig.folder(Path(str(spec["tls"]), str(spec["node_id"]))) if "tls" in spec else None
     system = ClusteredActorSystem(
         name=str(spec.get("name", "integration")),
         host=str(spec.get("host", "127.0.0.1")),
@@ -354,6 +358,7 @@ async def main(spec: dict[str, object]) -> None:
         insecure=insecure,
         join_timeout=float(spec.get("join_timeout", 30.0)),
         network=AnnouncedTcp(insecure=insecure, held=spec.get("held") == "bind"),
+        tls=tls,
     )
     node = Node(system, str(spec["node_id"]))
     try:
@@ -369,6 +374,8 @@ def settings_of(given: dict[str, object]) -> ClusterSettings:
     settings = dict(given)
     if "lease" in settings:
         settings["lease"] = SqliteLease(str(settings["lease"]))
+    if "limits" in settings:
+        settings["limits"] = TransportLimits(**settings["limits"])
     if "failure_detector" in settings:
         settings["failure_detector"] = FailureDetectorConfig(**settings["failure_detector"])
     return ClusterSettings(**settings)

@@ -36,8 +36,12 @@ from casty.transport.network.interface import (
 from casty.transport.network.tcp import TcpNetwork
 from casty.transport.network.tls_credentials import Proof, TlsCredentials, why_not
 
-HANDSHAKE_BYTES_MAX: Final = 64 * 1024
-"""Bytes read from a peer before it is believed: two chains of certificates take 4 KiB."""
+HANDSHAKE_BYTES_MAX: Final = 16 * 1024
+"""Bytes read from a peer before it is believed: a hello of TLS and a chain of certificates take 2 to 8 KiB. OpenSSL
+holds some of them twice, beside 60 KiB of its own.
+"""
+OPENING_BYTES_MAX: Final = 8 * 1024
+"""The part of them before the first answer, for the hello of TLS alone."""
 READ_BYTES: Final = 64 * 1024
 CLOSE_TIMEOUT: Final = 1.0
 NOWAIT_BYTES_MAX: Final = 64 * 1024
@@ -476,8 +480,9 @@ class _RawStream(ByteStream):
         self.received = 0
         self.at_hand = 0
         """Bytes read and not decrypted yet, about: it is a guess from the lengths of records."""
+        self._has_sent = False
         self.is_bounded = True
-        """Whether HANDSHAKE_BYTES_MAX holds."""
+        """Whether HANDSHAKE_BYTES_MAX holds, or, before anything was sent, OPENING_BYTES_MAX."""
 
     async def begins_with_tls(self) -> bool:
         """Whether the first byte is that of TLS; it stays to be read. ConnectionLost for who closes without any."""
@@ -489,18 +494,21 @@ class _RawStream(ByteStream):
         if self._first:
             data, self._first = self._first, b""
             return data
-        data = await self._inner.receive(max_bytes)
+        data = await self._inner.receive(min(max_bytes, OPENING_BYTES_MAX) if self.is_bounded else max_bytes)
         if not data:
             raise anyio.EndOfStream
         self.at_hand = len(data) + (self.at_hand if self.at_hand > 0 else 0)
         if self.is_bounded:
             self.received += len(data)
-            if self.received > HANDSHAKE_BYTES_MAX:
-                raise ProtocolError(f"more than {HANDSHAKE_BYTES_MAX} bytes before the end of the TLS handshake")
+            bound = HANDSHAKE_BYTES_MAX if self._has_sent else OPENING_BYTES_MAX
+            if self.received > bound:
+                when = "the end of the TLS handshake" if self._has_sent else "the end of its first message of TLS"
+                raise ProtocolError(f"it sent more than {bound} bytes before {when}")
         return data
 
     async def send(self, item: bytes) -> None:
         """Write all of it."""
+        self._has_sent = True
         if self.is_free:
             self.rest = item[self._inner.send_nowait(item) :]
             if not self.rest or self._may_not_wait:

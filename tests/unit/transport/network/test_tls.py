@@ -20,9 +20,10 @@ from helpers.certificates import TestCa
 
 from casty import MemoryNetwork, TlsConfig, TlsNetwork
 from casty.address import NodeAddress
+from casty.config.tls import CERTIFICATE_FILE
 from casty.errors import ProtocolError
 from casty.transport.network.interface import Connection, ConnectionLost, TlsRefused
-from casty.transport.network.tls import HANDSHAKE_BYTES_MAX, NOT_TLS, TlsConnection
+from casty.transport.network.tls import NOT_TLS, OPENING_BYTES_MAX, TlsConnection
 
 PORT = 2551
 SECRET = b"for members alone"
@@ -116,7 +117,7 @@ async def attack(server: Server, context: ssl.SSLContext) -> tuple[bytes, Wire]:
     raise AssertionError
 
 
-async def test_member_gets_its_answer(server, ca, tmp_path):
+async def test_member_gets_its_answer(autojump_clock, server, ca, tmp_path):
     answer, _ = await attack(server, context_of(ca.node(tmp_path, "b"), ca))
     assert answer == SECRET and server.believed == ["b"] and not server.refusals
 
@@ -141,7 +142,7 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
-async def test_stranger_gets_nothing_and_is_named(server, ca, tmp_path, kind):
+async def test_stranger_gets_nothing_and_is_named(autojump_clock, server, ca, tmp_path, kind):
     make, reason = STRANGERS[kind]
     answer, _ = await attack(server, context_of(make(ca, tmp_path / "b"), ca))
     assert answer == b"" and not server.believed
@@ -149,13 +150,13 @@ async def test_stranger_gets_nothing_and_is_named(server, ca, tmp_path, kind):
     assert refusal.startswith("ProtocolError: ") and reason in refusal
 
 
-async def test_older_version_of_tls_is_refused(server, ca, tmp_path):
+async def test_older_version_of_tls_is_refused(autojump_clock, server, ca, tmp_path):
     answer, wire = await attack(server, context_of(ca.node(tmp_path, "b"), ca, version=ssl.TLSVersion.TLSv1_2))
     assert answer == b"" and not server.believed
     assert server.refusals == ["ProtocolError: it speaks no TLS 1.3"]
 
 
-async def test_recorded_connection_says_nothing_when_it_is_played_again(server, ca, tmp_path):
+async def test_recorded_connection_says_nothing_when_it_is_played_again(autojump_clock, server, ca, tmp_path):
     answer, recorded = await attack(server, context_of(ca.node(tmp_path, "b"), ca))
     assert answer == SECRET
     async with dialled(server) as wire:
@@ -167,7 +168,7 @@ async def test_recorded_connection_says_nothing_when_it_is_played_again(server, 
     assert len(server.refusals) == 1 and SECRET not in wire.told
 
 
-async def test_nothing_can_be_resumed(server, ca, tmp_path):
+async def test_nothing_can_be_resumed(autojump_clock, server, ca, tmp_path):
     context = context_of(ca.node(tmp_path, "b"), ca)
     async with dialled(server) as wire:
         stream = await TLSStream.wrap(wire, server_side=False, ssl_context=context, standard_compatible=False)
@@ -177,7 +178,7 @@ async def test_nothing_can_be_resumed(server, ca, tmp_path):
         assert session is None or not session.has_ticket
 
 
-async def test_what_is_no_tls_gets_the_alert_for_it(server):
+async def test_what_is_no_tls_gets_the_alert_for_it(autojump_clock, server):
     async with dialled(server) as wire:
         await wire.send(b"\x00\x00\x00\x20\x01 a hello without TLS")
         assert await wire.receive() == NOT_TLS
@@ -186,24 +187,35 @@ async def test_what_is_no_tls_gets_the_alert_for_it(server):
     ]
 
 
-async def test_handshake_without_end_is_bounded(server):
+async def test_handshake_without_end_is_bounded(autojump_clock, server):
     async with dialled(server) as wire:
-        record = bytes((0x16, 3, 1)) + (0x4000).to_bytes(2, "big") + b"\x01\xff\xff\xff" + bytes(0x4000 - 4)
+        begun = b"\x01" + (131_000).to_bytes(3, "big")  # a message as long as OpenSSL takes any
         with pytest.raises((ConnectionLost, anyio.EndOfStream)):
             for _ in range(64):
-                await wire.send(record)
+                await wire.send(bytes((0x16, 3, 1)) + (1_024).to_bytes(2, "big") + begun.ljust(1_024, b"\x03"))
+                begun = b""
                 await trio.sleep(0.01)
-    assert len(wire.written) <= HANDSHAKE_BYTES_MAX + 2 * len(record) and len(server.refusals) == 1
+    assert len(wire.written) <= OPENING_BYTES_MAX + 2 * 1_029
+    assert server.refusals == ["ProtocolError: it sent more than 8192 bytes before the end of its first message of TLS"]
 
 
-async def test_a_look_at_the_port_is_no_fault(server):
+async def test_chain_without_end_is_bounded(autojump_clock, server, ca, tmp_path):
+    files = ca.node(tmp_path, "b")
+    leaf = (tmp_path / "b" / CERTIFICATE_FILE).read_bytes()
+    (tmp_path / "b" / CERTIFICATE_FILE).write_bytes(leaf + b"".join(TestCa.make().pem for _ in range(150)))
+    answer, _ = await attack(server, context_of(files, ca))
+    assert answer == b"" and not server.believed
+    assert server.refusals == ["ProtocolError: it sent more than 16384 bytes before the end of the TLS handshake"]
+
+
+async def test_a_look_at_the_port_is_no_fault(autojump_clock, server):
     async with dialled(server):
         pass
     assert [refusal.partition(":")[0] for refusal in server.refusals] == ["ConnectionLost"]
 
 
 @pytest.mark.parametrize("at", [0, 5, 20, -1])
-async def test_changed_byte_ends_the_link_and_gives_nothing(server, ca, tmp_path, at):
+async def test_changed_byte_ends_the_link_and_gives_nothing(autojump_clock, server, ca, tmp_path, at):
     async with dialled(server) as wire:
         context = context_of(ca.node(tmp_path, "b"), ca)
         stream = await TLSStream.wrap(wire, server_side=False, ssl_context=context, standard_compatible=False)
@@ -238,7 +250,7 @@ async def linked(server: Server, ca: TestCa, at: Path) -> AsyncIterator[TlsConne
     await connection.aclose()
 
 
-async def test_link_ends_with_the_certificate_of_the_other_end(server, ca, tmp_path, caplog):
+async def test_link_ends_with_the_certificate_of_the_other_end(autojump_clock, server, ca, tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     async with linked(server, ca, tmp_path) as connection:
         now = server.network.wall_time()
@@ -264,7 +276,7 @@ async def test_link_ends_once_its_other_end_is_denied(autojump_clock, nursery, c
     assert all("spiffe://shop/node/b is on the list of denied certificates" in text for text in server.refusals)
 
 
-async def test_new_links_use_new_files_and_the_ones_before_live_on(server, ca, tmp_path):
+async def test_new_links_use_new_files_and_the_ones_before_live_on(autojump_clock, server, ca, tmp_path):
     async with linked(server, ca, tmp_path) as old:
         assert old.proof is not None
         before = old.proof.serial
