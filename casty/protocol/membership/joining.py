@@ -148,10 +148,11 @@ class Joining:
         if seed is None:
             return []
         seed.mistrusts, seed.mistrust = seed.mistrusts + 1, reason
-        others = [self._seeds[name] for name in self.founding.others]
-        if not others or any(one.mistrusts < MISTRUSTS_MIN for one in others):
+        others = {name: self._seeds[name] for name in self.founding.others}
+        if not others or any(one.mistrusts < MISTRUSTS_MIN for one in others.values()):
             return []
-        return [JoinFailed("no seed has a link with this node: " + "; ".join(one.mistrust for one in others))]
+        said = "; ".join(f"{name}: {one.mistrust}" for name, one in others.items())
+        return [JoinFailed(f"no seed has a link with this node: {said}")]
 
     def answered(self, sender: UniqueAddress, answer: JoinAnswer, now: float) -> list[JoiningEffect]:
         """Take a seed's answer. One without a question changes nothing."""

@@ -577,7 +577,7 @@ class RemoteTransport:
         except ConnectFailed as error:
             return None, exchange.attempt_failed(dial, refused=error.refused, reason=str(error))
         except TlsRefused as error:
-            return None, exchange.attempt_mistrusted(dial, f"{dial.address}: {printable(str(error))}")
+            return None, exchange.attempt_mistrusted(dial, printable(str(error)))
         except ConnectionLost as error:
             return None, exchange.attempt_failed(dial, refused=False, reason=printable(str(error)))
         except ProtocolError as error:

@@ -181,7 +181,7 @@ class TlsNetwork:
                 self._warned_at = -math.inf
         except ConfigError as error:
             logger.warning("the TLS files have changed and cannot be used, so the ones before stay: %s", error)
-        self._warn_of_end()
+        self._warn_of_own()
         now = self.wall_time()
         for connection in list(self._live):
             reason = None if connection.proof is None else self._credentials.objection(connection.proof, now)
@@ -189,13 +189,16 @@ class TlsNetwork:
                 logger.warning("the link with %s is closed: %s", connection.remote, printable(reason))
                 await connection.cut(reason)
 
-    def _warn_of_end(self) -> None:
+    def _warn_of_own(self) -> None:
         left, own, now = self.seconds_left, self._credentials.own, trio.current_time()
-        if left > EXPIRES_SOON or now - self._warned_at < WARN_EVERY:
+        denial = self._credentials.own_denial
+        if (left > EXPIRES_SOON and denial is None) or now - self._warned_at < WARN_EVERY:
             return
         self._warned_at = now
         if left <= 0:
             logger.error("the TLS certificate of this node, %s, has ended: other nodes refuse it", own.uri)
+        elif denial is not None:
+            logger.error("other nodes with this list refuse this node: %s; give it another certificate", denial)
         else:
             logger.warning("the TLS certificate of this node, %s, ends in %.1f hours", own.uri, left / 3_600)
 

@@ -81,7 +81,7 @@ class TlsCredentials:
         self._seen: tuple[object, ...] = ()
         self._loaded = self._load()
         self._seen = self._loaded.stamps
-        if (reason := _denial(self.own, self._loaded.denied)) is not None:
+        if (reason := self.own_denial) is not None:
             raise ConfigError(f"{_name('certificate', config.certificate)} cannot be used: {reason}")
 
     @property
@@ -93,6 +93,11 @@ class TlsCredentials:
     def own(self) -> Proof:
         """Content of this node's certificate."""
         return self._loaded.own
+
+    @property
+    def own_denial(self) -> str | None:
+        """Reason for which this node's own list denies it, as those of others may; None where it does not."""
+        return _denial(self.own, self._loaded.denied)
 
     def context(self, *, is_server: bool) -> ssl.SSLContext:
         """Return the context for a new connection."""

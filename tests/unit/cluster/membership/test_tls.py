@@ -44,6 +44,7 @@ async def test_certificate_of_another_ca_is_refused(autojump_clock, nodes, ca, t
     message = NO_LINK + "its TLS certificate is not believed: it is not signed by a CA of this node"
     text = await refused(nodes, caplog, message, tls=TestCa.make().node(tmp_path, "b"))
     assert "a connection from there was refused: it ended the TLS handshake: its log says why" in text
+    assert " a:2551: no link with it: its TLS certificate is not believed: it is not signed" in text
 
 
 async def test_certificate_of_a_ca_believed_by_one_end_alone_is_refused(autojump_clock, nodes, ca, tmp_path, caplog):

@@ -468,8 +468,8 @@ def test_node_that_no_seed_believes_gives_up_at_the_third_time_in_a_row():
     machine = topology("c", "a", "b")
     machine.handle(Start(), 0.0)
     for _ in range(MISTRUSTS_MIN):
-        assert machine.handle(Mistrusted(address("a"), "a says no"), 1.0) == []
+        assert machine.handle(Mistrusted(address("a"), "it says no"), 1.0) == []
     for _ in range(MISTRUSTS_MIN - 1):
-        assert machine.handle(Mistrusted(address("b"), "b says no"), 1.0) == []
-    (failed,) = machine.handle(Mistrusted(address("b"), "b says no"), 1.0)
-    assert failed == JoinFailed("no seed has a link with this node: a says no; b says no")
+        assert machine.handle(Mistrusted(address("b"), "so does it"), 1.0) == []
+    (failed,) = machine.handle(Mistrusted(address("b"), "so does it"), 1.0)
+    assert failed == JoinFailed("no seed has a link with this node: a:2551: it says no; b:2551: so does it")

@@ -276,6 +276,20 @@ async def test_link_ends_once_its_other_end_is_denied(autojump_clock, nursery, c
     assert all("spiffe://shop/node/b is on the list of denied certificates" in text for text in server.refusals)
 
 
+async def test_node_that_finds_itself_denied_goes_on_and_says_so(autojump_clock, nursery, ca, tmp_path, caplog):
+    denied, files = tmp_path / "denied", ca.node(tmp_path, "a")
+    denied.write_text("")
+    server = Server(MemoryNetwork(), TlsConfig(files.certificate, files.private_key, files.ca, denied=denied))
+    nursery.start_soon((await server.network.listen("a", PORT)).serve, server.greet)
+    async with linked(server, ca, tmp_path) as connection:
+        denied.write_text("spiffe://shop/node/a\n")
+        await trio.sleep(60)
+        reason = "spiffe://shop/node/a is on the list of denied certificates"
+        assert caplog.text.count(f"other nodes with this list refuse this node: {reason}") == 1
+        await connection.send(b"as one whose certificate has ended: the others end it")
+    assert server.believed == ["b"]
+
+
 async def test_new_links_use_new_files_and_the_ones_before_live_on(autojump_clock, server, ca, tmp_path):
     async with linked(server, ca, tmp_path) as old:
         assert old.proof is not None
