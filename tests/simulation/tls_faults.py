@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the helpers, from wher
 from helpers.certificates import TestCa
 
 from casty import CastyError, MemoryNetwork, TlsConfig, TlsNetwork
+from casty.config import TransportLimits
 from casty.transport.network.interface import Connection, ConnectionLost, Network
 from casty.transport.network.tcp import TcpNetwork
 from casty.transport.network.tls import TlsConnection
@@ -37,6 +38,8 @@ CHANGE_CIPHER_SPEC: Final = 0x14
 """Records for the eyes of middle boxes alone; whatever becomes of one says nothing about what is encrypted."""
 HANDSHAKE: Final = 0x16
 MESSAGES: Final = 12
+LIMITS: Final = TransportLimits()
+"""Bounds of a node for a handshake. A changed length inside its first message has both ends wait for the other."""
 PATIENCE: Final = 30.0
 SILENCE: Final = 0.5
 
@@ -169,10 +172,12 @@ async def play(seed: int, ends: Sequence[TlsNetwork], middle: Network, hosts: Se
     async def accept(connection: Connection) -> None:
         assert isinstance(connection, TlsConnection)
         try:
-            await connection.shake_hands()
+            with trio.fail_after(LIMITS.hello_timeout):
+                await connection.shake_hands()
             await far.talk(connection, Random(seed))
-        except (ConnectionLost, CastyError) as error:
+        except (ConnectionLost, CastyError, trio.TooSlowError) as error:
             far.error = error
+            await connection.aclose()
         except Exception as error:
             problems.append(f"the accepting end has failed: {error!r}")
 
@@ -198,8 +203,10 @@ async def play(seed: int, ends: Sequence[TlsNetwork], middle: Network, hosts: Se
             nursery.start_soon(port.serve, pass_on)
             nursery.start_soon(give_up, nursery.cancel_scope)
             try:
-                await near.talk(await client.connect(port.address), Random(seed))
-            except ConnectionLost as error:
+                with trio.fail_after(LIMITS.dial_timeout):
+                    connection = await client.connect(port.address)
+                await near.talk(connection, Random(seed))
+            except (ConnectionLost, trio.TooSlowError) as error:
                 near.error = error
             nursery.cancel_scope.cancel()
     for bound in (listener, port):
