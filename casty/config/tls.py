@@ -181,14 +181,15 @@ def _pattern(text: object) -> UriPattern:
             f"a pattern of TlsConfig.accept is a URI, such as 'spiffe://prod/sa/{{node_id}}', got {text!r}"
         )
     before, mark, after = text.partition(NAME_MARK)
-    is_alone = not mark or (before.endswith(("/", ":")) and (not after or after.startswith("/")))
+    is_in_path = before.endswith(("/", ":")) and "/" in before.partition("://")[2]  # the authority is who vouches
+    is_alone = not mark or (is_in_path and (not after or after.startswith("/")))
     if not is_alone or "{" in before + after or "*" in text:
         raise ConfigError(f"'{{node_id}}' must be one whole part of the path, once, and the rest exact, got {text!r}")
     return UriPattern(text)
 
 
 def _check_path(name: str, value: object) -> None:
-    if not isinstance(value, (str, Path)) or not str(value):
+    if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
         raise ConfigError(
             f"TlsConfig.{name} must be the path of a file, such as '/etc/casty/tls/tls.crt', got {value!r}"
         )

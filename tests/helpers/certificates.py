@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from casty.config.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE, TlsConfig
@@ -17,7 +17,7 @@ BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 MONTH = timedelta(days=30)
 
 
-def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+def pem_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -33,15 +33,18 @@ class TestCa:
     certificate: x509.Certificate
 
     @classmethod
-    def make(cls, name: str = "test CA") -> TestCa:
+    def make(cls, name: str = "test CA", *, of: TestCa | None = None, path_length: int = 0) -> TestCa:
+        """Make a CA, signed by itself or ``of`` another one; ``path_length`` others may stand below it."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        above = key if of is None else of.key
+        issuer = subject if of is None else of.certificate.subject
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        builder = _builder(subject, subject, key.public_key(), key.public_key(), timedelta(0))
-        builder = builder.add_extension(x509.BasicConstraints(True, 0), critical=True).add_extension(
+        builder = _builder(subject, issuer, key.public_key(), above.public_key(), timedelta(0))
+        builder = builder.add_extension(x509.BasicConstraints(True, path_length), critical=True).add_extension(
             usage, critical=True
         )
-        return cls(key, builder.sign(key, hashes.SHA256()))
+        return cls(key, builder.sign(above, hashes.SHA256()))
 
     @property
     def pem(self) -> bytes:
@@ -55,9 +58,10 @@ class TestCa:
         begins: timedelta = timedelta(0),
         usages: tuple[x509.ObjectIdentifier, ...] = BOTH,
         serial: int | None = None,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
     ) -> TlsConfig:
         """Write the three files of a certificate with these URIs, and return the configuration with them."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
         builder = _builder(
             subject, self.certificate.subject, key.public_key(), self.key.public_key(), begins, lasts, serial
@@ -85,7 +89,7 @@ class TestCa:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     issuer_key: ec.EllipticCurvePublicKey,
     begins: timedelta,
     lasts: timedelta = MONTH,

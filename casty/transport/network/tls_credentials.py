@@ -8,7 +8,9 @@ be taken out of one; changed files make new contexts.
 from __future__ import annotations
 
 import os
+import re
 import ssl
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ FILE_BYTES_MAX = 1024 * 1024
 DENIED_MAX = 65_536
 """Lines of the list of denied certificates."""
 URI_SHOWN_MAX = 256
+_DENIED_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-+.-~]*[!-+.-~]")
+_SERIAL_DIGITS_MAX = 40
+"""Of a serial number, 20 bytes by X.509."""
 
 _STEPS_MAX = 16
 """Turns of a handshake in memory; it takes three."""
@@ -36,6 +41,8 @@ _FOREIGN = frozenset({18, 19, 20, 21})
 """OpenSSL's codes for a certificate of a CA that is not there."""
 
 _PEM = "expected PEM, text that begins with -----BEGIN"
+_WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})
+_KEYS = "expected a key of P-256, Ed25519 or RSA with 2,048 bits, and a signature of SHA-256"
 _SPIFFE = "spiffe://"
 
 
@@ -175,7 +182,10 @@ class TlsCredentials:
         except ssl.SSLCertVerificationError as error:
             raise ConfigError(_own_fault(config, error)) from None
         except ssl.SSLError as error:
-            fault = f"cannot be used with TLS 1.3: {_words(error)}"
+            fault = f"cannot be used with TLS 1.3: {_words(error)}; {_KEYS}"
+            raise ConfigError(f"{_name('certificate', config.certificate)} {fault}") from None
+        except ValueError as error:  # text in it that is none, which must not end a node that reads its files anew
+            fault = f"cannot be read: {type(error).__name__}"
             raise ConfigError(f"{_name('certificate', config.certificate)} {fault}") from None
         return certificate
 
@@ -204,7 +214,7 @@ def _context(config: TlsConfig, *, is_server: bool) -> ssl.SSLContext:
     try:
         context.load_verify_locations(ca)
     except OSError as error:
-        raise ConfigError(f"{_name('CA', config.ca)} cannot be read: {_words(error)}") from None
+        raise ConfigError(f"{_name('CA', config.ca)} {_damage(error)}") from None
     if not context.get_ca_certs():
         raise ConfigError(f"{_name('CA', config.ca)} holds no certificate of a CA, only others")
     return context
@@ -247,7 +257,13 @@ def _proof_of(certificate: Mapping[str, object] | None, accepted: Accepted) -> P
 
 
 def _name_in(uri: str, patterns: Sequence[UriPattern]) -> str | None:
-    return next((name for pattern in patterns if (name := pattern.name_in(uri)) is not None), None)
+    """Return the name in a URI, "" for none; None where no pattern fits, or two give it different names.
+
+    A pattern with a name comes before one without: else a node could pass for any other, depending on their order.
+    """
+    found = {name for pattern in patterns if (name := pattern.name_in(uri)) is not None}
+    names = found - {""} or found
+    return names.pop() if len(names) == 1 else None
 
 
 def _denial(proof: Proof, denied: frozenset[str]) -> str | None:
@@ -261,17 +277,18 @@ def _denial(proof: Proof, denied: frozenset[str]) -> str | None:
 def _read_denied(path: FilePath) -> frozenset[str]:
     found: set[str] = set()
     for number, line in enumerate(
-        _read("list of denied certificates", path).decode("utf-8", "replace").splitlines(), 1
+        _read("list of denied certificates", path).decode("utf-8-sig", "replace").splitlines(), 1
     ):
         text = line.partition("#")[0].strip()
-        if "://" in text:
-            found.add(text)
-        elif text:
-            digits = text.replace(":", "").upper().removeprefix("0X").lstrip("0")
-            if not digits or any(c not in "0123456789ABCDEF" for c in digits):
-                place = f"{_name('list of denied certificates', path)}, line {number}"
-                raise ConfigError(f"{place}: expected a serial number in hexadecimal digits or a URI, got {text!r}")
-            found.add(digits)
+        if not text or _DENIED_URI.fullmatch(text):
+            found |= {text} - {""}
+            continue
+        digits = text.replace(":", "").upper().removeprefix("0X").lstrip("0")
+        if not 0 < len(digits) <= _SERIAL_DIGITS_MAX or any(c not in "0123456789ABCDEF" for c in digits):
+            place = f"{_name('list of denied certificates', path)}, line {number}"
+            expected = f"a serial number of at most {_SERIAL_DIGITS_MAX} hexadecimal digits or a URI, one on a line"
+            raise ConfigError(f"{place}: expected {expected}, got '{printable(text)}'")
+        found.add(digits)
     if len(found) > DENIED_MAX:
         raise ConfigError(f"{_name('list of denied certificates', path)} must have at most {DENIED_MAX} entries")
     return frozenset(found)
@@ -300,7 +317,21 @@ def _pair_fault(config: TlsConfig, error: OSError) -> str:
     reason = error.reason if isinstance(error, ssl.SSLError) else ""
     if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
         return f"{key} is not that of {certificate}"
-    return f"{certificate} or {key} cannot be read: {_words(error)}"
+    if reason in _WEAK:
+        return f"{certificate} is too weak for OpenSSL: {_words(error)}; {_KEYS}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(os.fspath(config.certificate))
+    except OSError as fault:
+        return f"{certificate} {_damage(fault)}"
+    return f"{key} {_damage(error)}"
+
+
+def _damage(error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return f"cannot be read: {_words(error)}"
+    return "is damaged or cut short, or of a kind that OpenSSL does not know" + (
+        f": {_words(error)}" if error.reason else ""
+    )
 
 
 def _own_fault(config: TlsConfig, error: ssl.SSLCertVerificationError) -> str:
@@ -308,7 +339,8 @@ def _own_fault(config: TlsConfig, error: ssl.SSLCertVerificationError) -> str:
     certificate, ca = _name("certificate", config.certificate), _name("CA", config.ca)
     if error.verify_code in _FOREIGN:
         return (
-            f"{certificate} is not signed by a CA in {os.fspath(config.ca)}: take the certificate or the CA that fits"
+            f"{certificate} is not signed by a CA in {os.fspath(config.ca)}, and {Path(config.certificate).name} ends "
+            "with none that is: take the certificate or the CA that fits, or append those between them"
         )
     if error.verify_code not in (_EXPIRED, _NOT_YET):
         return f"{certificate} is not believed together with {ca}: {error.verify_message}"
@@ -340,6 +372,8 @@ def _check_pem(what: str, path: FilePath, mark: bytes) -> None:
 
 def _read(what: str, path: FilePath) -> bytes:
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # to open it would wait for a writer, and hold the node
+            raise ConfigError(f"{_name(what, path)} is a pipe: it is read more than once, so it must be a file")
         with Path(path).open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from helpers.certificates import TestCa
 
 from casty import ConfigError, TlsConfig
@@ -57,6 +58,27 @@ def with_other_key(ca: TestCa, folder: Path) -> TlsConfig:
     return config
 
 
+def cut_short(name: str) -> Callable[[TestCa, Path], TlsConfig]:
+    def make(ca: TestCa, folder: Path) -> TlsConfig:
+        config = ca.issue(folder, URI)
+        (folder / name).write_bytes((folder / name).read_bytes()[:-40])
+        return config
+
+    return make
+
+
+def with_weak_key(ca: TestCa, folder: Path) -> TlsConfig:
+    key = rsa.generate_private_key(65_537, 1_024)
+    return ca.issue(folder, URI, key=key)
+
+
+def with_pipe(ca: TestCa, folder: Path) -> TlsConfig:
+    config = ca.issue(folder, URI)
+    (folder / KEY_FILE).unlink()
+    os.mkfifo(folder / KEY_FILE)
+    return config
+
+
 MINUTES = timedelta(seconds=-30)
 FAULTS: dict[str, tuple[Callable[[TestCa, Path], TlsConfig], str]] = {
     "no certificate": (without(CERTIFICATE_FILE), "the TLS certificate .*tls.crt does not exist"),
@@ -64,7 +86,15 @@ FAULTS: dict[str, tuple[Callable[[TestCa, Path], TlsConfig], str]] = {
     "no CA": (without(CA_FILE), "the TLS CA .*ca.crt does not exist"),
     "a folder": (lambda ca, at: TlsConfig(at, at, at), "the TLS certificate .* cannot be read: Is a directory"),
     "no PEM": (replaced(CERTIFICATE_FILE, b"0\x82"), "tls.crt holds no certificate: expected PEM"),
-    "broken PEM": (replaced(CA_FILE, b"-----BEGIN CERTIFICATE-----\nx"), "the TLS CA .*ca.crt cannot be read"),
+    "broken PEM": (replaced(CA_FILE, b"-----BEGIN CERTIFICATE-----\nx"), "the TLS CA .*ca.crt is damaged or cut short"),
+    "certificate cut short": (cut_short(CERTIFICATE_FILE), "the TLS certificate [^ ]*tls.crt is damaged or cut short"),
+    "key cut short": (cut_short(KEY_FILE), "^the TLS private key [^ ]*tls.key is damaged or cut short"),
+    "CA cut short": (cut_short(CA_FILE), "^the TLS CA [^ ]*ca.crt is damaged or cut short"),
+    "weak key": (
+        with_weak_key,
+        "tls.crt is too weak for OpenSSL: ee key too small; expected a key of P-256, Ed25519 or",
+    ),
+    "pipe": (with_pipe, "tls.key is a pipe: it is read more than once, so it must be a file"),
     "key encrypted": (replaced(KEY_FILE, b"-----BEGIN ENCRYPTED PRIVATE KEY-----"), "tls.key is encrypted: a node has"),
     "another key": (with_other_key, "the TLS private key .*tls.key is not that of the TLS certificate .*tls.crt"),
     "ended": (lambda ca, at: ca.issue(at, URI, lasts=MINUTES), "tls.crt ended at 20.* UTC: issue another one"),
@@ -117,6 +147,8 @@ def test_system_whose_name_cannot_stand_in_a_certificate_is_told_so(ca, tmp_path
         ({"member": ["web-1"]}, "a pattern of TlsConfig.accept is a URI"),
         ({"member": ["spiffe://a/*"]}, "one whole part of the path"),
         ({"member": ["spiffe://a/x{node_id}"]}, "one whole part of the path"),
+        ({"member": ["spiffe://{node_id}"]}, "one whole part of the path"),
+        ({"member": ["https://{node_id}/node"]}, "one whole part of the path"),
         ({"member": ["spiffe://a/{node_id}/{node_id}"]}, "one whole part of the path"),
         ([], "must be a mapping"),
     ],
@@ -173,8 +205,63 @@ def test_denied_certificate_is_not_believed(ca, tmp_path, line):
         read(config)
 
 
-def test_line_that_denies_nothing_is_named(ca, tmp_path):
+@pytest.mark.parametrize(
+    "line", ["web-1", "a1 a2", f"{URI}, a1", "spiffe://", "-5", "0", "a" * 41, "\0", "\xff" * 200_000]
+)
+def test_line_that_denies_nothing_is_named(ca, tmp_path, line):
     good, denied = ca.issue(tmp_path, URI), tmp_path / "denied"
-    denied.write_text("a1\nweb-1\n")
-    with pytest.raises(ConfigError, match=r"denied, line 2: expected a serial number .* got 'web-1'"):
+    denied.write_text(f"a1\r\n{line}\n", encoding="latin-1")
+    with pytest.raises(ConfigError, match=r"denied, line 2: expected a serial number .* got '") as caught:
         read(TlsConfig(good.certificate, good.private_key, good.ca, denied=denied))
+    assert len(str(caught.value)) < 500 + len(str(tmp_path)) and "\0" not in str(caught.value)
+
+
+def test_list_of_an_editor_with_marks_of_its_own_is_read(ca, tmp_path):
+    folder = tmp_path / "tls"
+    good, denied = ca.issue(folder, URI, serial=0xA1), tmp_path / "denied"
+    denied.write_bytes(b"\xef\xbb\xbfA1\r\n\r\n# all\r\n")
+    with pytest.raises(ConfigError, match="denied is certificate A1"):
+        read(TlsConfig(good.certificate, good.private_key, good.ca, denied=denied))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_pattern_with_a_name_comes_before_one_without(ca, tmp_path, order):
+    config = ca.issue(tmp_path, URI)
+    patterns = [URI, "spiffe://shop/node/{node_id}"][::order]
+    accepting = TlsConfig(config.certificate, config.private_key, config.ca, accept={"member": patterns})
+    assert read(accepting).own.identity.node_id == "a"
+
+
+def test_uri_with_two_names_is_nobody(ca, tmp_path):
+    config = ca.issue(tmp_path, "spiffe://shop/a/b")
+    patterns = ["spiffe://shop/a/{node_id}", "spiffe://shop/{node_id}/b"]
+    accepting = TlsConfig(config.certificate, config.private_key, config.ca, accept={"member": patterns})
+    with pytest.raises(ConfigError, match="shop/a/b, which is accepted for no role"):
+        read(accepting)
+
+
+def test_certificate_with_text_that_is_none_does_not_end_a_node(ca, tmp_path, monkeypatch):
+    credentials = read(ca.issue(tmp_path, URI))
+    before = credentials.own
+    ca.issue(tmp_path, URI)
+
+    def unreadable(*_: object, **__: object) -> None:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr("casty.transport.network.tls_credentials._shown_certificate", unreadable)
+    with pytest.raises(ConfigError, match="tls.crt cannot be read: UnicodeDecodeError"):
+        credentials.refresh()
+    assert credentials.own == before
+
+
+@pytest.mark.parametrize("is_in_ca", [False, True])
+def test_certificate_of_an_intermediate_is_believed_with_what_is_between(ca, tmp_path, is_in_ca):
+    root = TestCa.make("root", path_length=1)
+    config = TestCa.make("between", of=root).issue(tmp_path, URI)
+    between = (tmp_path / CA_FILE).read_bytes()
+    (tmp_path / CA_FILE).write_bytes(root.pem + (between if is_in_ca else b""))
+    if not is_in_ca:
+        with pytest.raises(ConfigError, match=r"not signed by a CA in .*, and tls.crt ends with none that is"):
+            read(config)
+        (tmp_path / CERTIFICATE_FILE).write_bytes((tmp_path / CERTIFICATE_FILE).read_bytes() + between)
+    assert read(config).own.uri == URI
