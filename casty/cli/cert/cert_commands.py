@@ -95,10 +95,18 @@ def show_certificates(
 @cert.command("check")
 def check_files(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with tls.crt, tls.key and ca.crt.")],
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="PATTERN", help="URIs of members where they are not casty's; repeatable."),
+    ] = None,
+    accept_client: Annotated[
+        list[str] | None, typer.Option("--accept-client", metavar="PATTERN", help="The same of clients.")
+    ] = None,
 ) -> None:
     """Try the files of a node or client as a node does at its start. It needs no cryptography.
 
     Exit codes: 0 a node would take them, 1 it would not, and why.
     """
     with _refusing(ExitCode.failed):
-        print(*check_folder(folder), sep="\n")
+        patterns = {"member": accept or [], "client": accept_client or []}
+        print(*check_folder(folder, patterns if accept or accept_client else None), sep="\n")

@@ -174,6 +174,16 @@ def test_show_tells_the_serial_number_by_which_a_certificate_is_denied(folder):
     assert "holds no certificate" in refusal("show", place / "tls.key")
 
 
+def test_check_takes_the_names_of_others(ca, tmp_path):
+    ca.issue(tmp_path, "spiffe://prod/ns/shop/sa/a")
+    assert "names no node here" in refusal("check", tmp_path, code=1)
+    told = done("check", tmp_path, "--accept", "spiffe://prod/ns/shop/sa/{node_id}")
+    assert told.startswith(f"{tmp_path} is good for spiffe://prod/ns/shop/sa/a, a member, until ")
+    assert "good for" in done("check", tmp_path, "--accept", "spiffe://prod/ns/shop/sa/a")
+    assert ", a client, until " in done("check", tmp_path, "--accept-client", "spiffe://prod/ns/shop/sa/{node_id}")
+    assert "must be one whole part of the path" in refusal("check", tmp_path, "--accept", "spiffe://{node_id}", code=1)
+
+
 def test_check_tells_what_a_node_would_say(folder):
     done("issue", "a", "--dir", folder)
     place = folder / "node" / "a"
