@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from casty.address import ActorAddress, NodeAddress, NodeId, UniqueAddress
 from casty.behaviors import Behaviors
+from casty.client.cluster_client import ClusterClient
 from casty.cluster.cluster import Cluster
 from casty.cluster.commands import ClusterCmd, ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.cluster.extension import ClusterExtension, ExtensionNode
@@ -46,6 +47,7 @@ from casty.errors import (
     BindError,
     CastyError,
     ClusterTimeoutError,
+    ClusterUnreachable,
     ConfigError,
     DeathPactError,
     DecodeError,
@@ -177,6 +179,7 @@ __all__ = [
     "ChannelStatistics",
     "Claim",
     "Cluster",
+    "ClusterClient",
     "ClusterCmd",
     "ClusterConfig",
     "ClusterExtension",
@@ -184,6 +187,7 @@ __all__ = [
     "ClusterState",
     "ClusterTable",
     "ClusterTimeoutError",
+    "ClusterUnreachable",
     "ClusteredActorSystem",
     "ConfigError",
     "CoordinatorChanged",

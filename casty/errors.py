@@ -32,8 +32,9 @@ AskFailure: TypeAlias = Literal[
 ``not_sent``: the request has not left this node. ``not_delivered``: it came to its node, or its mailbox, no further.
 ``circle``: the actors would wait for one another. In these three nobody has begun with it. ``failed``: the actor failed
 while it handled it, or has refused it. ``lost``: who got it has handed the ref for the reply on, in a message that was
-lost. ``reply_lost``: the reply was not sent, or cannot be read. ``node_removed``: the node that has it was removed, and
-nobody knows how far it came. ``system_ended``: that of the asker has ended.
+lost; or a client's connection broke that it went by, and nobody knows how far it came. ``reply_lost``: the reply was
+not sent, or cannot be read. ``node_removed``: the node that has it was removed, and nobody knows how far it came.
+``system_ended``: that of the asker has ended.
 ``moved``: the entity moved to another node at that time. ``buffer_full``: too much waits for entities already.
 ``no_host``: no node hosts the kind of the entity. In these three nobody has begun with it either.
 ``timed_out``: of several that were asked at one time, this one has not replied.
@@ -179,6 +180,19 @@ class NoHost(AskFailed):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, "no_host")
+
+
+class ClusterUnreachable(AskFailed):
+    """A `ClusterClient` has had no node of its cluster for so long that it waits no more; nothing was sent.
+
+    Raised on entering the block, too. The client goes on trying: later asks can go well again.
+
+    Parameters:
+        text: What has happened, for people.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "not_sent")
 
 
 def failed_ask(text: str, failure: AskFailure) -> AskFailed:

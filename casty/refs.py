@@ -131,7 +131,7 @@ OWN_SERVICES: Final = "casty."
 class _BoundKey(types.GenericAlias):
     """``ServiceKey[M]``, or another key: for annotations an alias like any other, and a constructor that knows M."""
 
-    def __call__(self, name: str) -> TypedKey[Any]:
+    def __call__(self, name: str, *, clients: bool = False) -> TypedKey[Any]:
         cls = cast("type[TypedKey[Any]]", self.__origin__)
         if type(name) is not str or not 0 < len(name) <= NAME_LENGTH_MAX:
             raise ValueError(f"{cls.__name__} needs a name of 1 to {NAME_LENGTH_MAX} characters, got {name!r}")
@@ -139,21 +139,27 @@ class _BoundKey(types.GenericAlias):
             raise ValueError(f"{cls.__name__} needs a name that UTF-8 can say, got {ascii(name)}")
         if issubclass(cls, ServiceKey) and name.startswith(OWN_SERVICES):
             raise ValueError(f"names of services that begin with {OWN_SERVICES!r} are casty's own, got {name!r}")
+        if clients is not False and not issubclass(cls, EntityKey):
+            raise TypeError(f"clients reach entities and singletons alone: {cls.__name__} takes no clients=")
+        if type(cast("object", clients)) is not bool:
+            raise TypeError(f"{cls.__name__}.clients must be True or False, got {clients!r}")
         (message_type,) = self.__args__
         for part in reachable(message_type, known=None):
             wire_name(part)  # a class without a name on other nodes is refused here, where the user sees it
-        return made_key(cls, name, message_type)
+        return made_key(cls, name, message_type, clients=clients)
 
 
 class TypedKey(Generic[M]):
     """Name with a message type: the common part of `ServiceKey`, `EntityKey` and `Topic`."""
 
-    __slots__ = ("message_type", "name")
+    __slots__ = ("clients", "message_type", "name")
 
     name: str
     """Name, 1 to 255 characters."""
     message_type: object
     """Type of the messages, as written in the brackets."""
+    clients: bool
+    """Whether a `ClusterClient` may send to what has the key, by way of a node that uses it."""
 
     if not TYPE_CHECKING:
         # At run time the type in brackets has to reach the instance, which a generic alias would
@@ -184,11 +190,12 @@ class TypedKey(Generic[M]):
 K = TypeVar("K", bound=TypedKey[Any])
 
 
-def made_key(cls: type[K], name: str, message_type: object) -> K:
+def made_key(cls: type[K], name: str, message_type: object, *, clients: bool = False) -> K:
     """Return a key of that class without a look at its name and type."""
     key = object.__new__(cls)
     object.__setattr__(key, "name", name)
     object.__setattr__(key, "message_type", message_type)
+    object.__setattr__(key, "clients", clients)
     return key
 
 
@@ -228,15 +235,19 @@ class EntityKey(TypedKey[M]):
 
     Parameters:
         name: Name of the kind, the same on all nodes, 1 to 255 characters.
+        clients: Whether a `ClusterClient` may send to the entities, too: nobody outside of the cluster can else.
 
     Raises:
         ValueError: ``name`` is empty, too long, or no text for UTF-8.
-        TypeError: The brackets are missing: write ``EntityKey[Message]("name")``.
+        TypeError: The brackets are missing: write ``EntityKey[Message]("name")``. Or ``clients`` is no bool.
         UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
             name by ``@casty.message``.
     """
 
     __slots__ = ()
+
+    def __init__(self, name: str, *, clients: bool = False) -> None:
+        super().__init__(name)  # which refuses: with brackets it is not called
 
 
 class Topic(TypedKey[M]):

@@ -134,6 +134,7 @@ IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
 PARAMETERS_EXEMPT = {
     # The public contract fixes these signatures; each of their parameters is documented.
     "Cluster.__init__",
+    "ClusterClient.__init__",
     "ClusteredActorSystem.__init__",
     "Behaviors.sharded",
     # Options of a command are parameters of its function.

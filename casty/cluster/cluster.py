@@ -12,6 +12,7 @@ import trio
 
 from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
 from casty.cluster.actor import cluster_behavior, guard
+from casty.cluster.clients.clients import Clients
 from casty.cluster.commands import AddressesFound, ClusterCmd, Down, Finish, GetClusterActor, GetClusterState, Leave
 from casty.cluster.death_watch.watch import DeathWatchExtension
 from casty.cluster.extension import ClusterExtension, check_extensions
@@ -52,6 +53,7 @@ OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (
     DeathWatchExtension,
     Sharding,
     PubSub,
+    Clients,
 )
 """Extensions of every node."""
 INCARNATION_BITS = 63
@@ -140,7 +142,7 @@ class Cluster:
         self._receptionist = ReceptionistExtension()
         sharding = Sharding()
         self._shard_orders = ShardOrders(sharding, self._running)
-        own = self._receptionist, DeathWatchExtension(), sharding, PubSub(self._receptionist)
+        own = self._receptionist, DeathWatchExtension(), sharding, PubSub(self._receptionist), Clients()
         self._extensions = Extensions(own)
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None

@@ -7,7 +7,7 @@ listeners are told (`casty.runtime.listeners`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Never, Protocol
 
 from casty.address import UniqueAddress
@@ -60,6 +60,8 @@ class KernelHooks:
     another way."""
     entity_host: object = None
     """Taker of the actors that host entities; of a type known to the layers above alone."""
+    client_keys: dict[str, tuple[EntityKey[Any], bool]] = field(default_factory=dict[str, tuple[EntityKey[Any], bool]])
+    """Keys made with ``clients=True`` and used on this node, by their names, and whether each is a singleton's."""
     groups: object = None
     """Messenger to many nodes; of a type known to the layers above alone."""
     shard_reports: Callable[[str | None], ShardsTold] = no_shards

@@ -248,6 +248,7 @@ class Sharding(ClusterExtension):
         kept = SINGLETON_ID if region.is_singleton else ""
         limits = EntityLimits(passivate_after=region.passivate_after, entities_max=region.entities_max, kept=kept)
         self._kept[name] = router
+        self._open(region.key, region.is_singleton)
         router.set_shards(region.num_shards)
         router.allocation = checked(region.allocation, region.key)
         hosting = router.hosting = EntityHosting(
@@ -316,7 +317,13 @@ class Sharding(ClusterExtension):
             if router.is_singleton is not None:
                 raise mixed_use(key, router.is_singleton, "")
             router.is_singleton = is_singleton
+        self._open(key, is_singleton)
         return router.ref(entity_id)
+
+    def _open(self, key: EntityKey[Any], is_singleton: bool) -> None:
+        """Let clients reach what has this key, where it says so."""
+        if key.clients and self._inside is not None:
+            self._inside.kernel.hooks.client_keys[key.name] = key, is_singleton
 
     def _given_back(self, path: str, message: object) -> bool:
         found = entity_of_path(path)

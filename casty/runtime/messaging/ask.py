@@ -124,6 +124,11 @@ class AskRef(OwnRef[R_contra]):
         return f"{ASK_PREFIX}{self._serial}"
 
     @property
+    def serial(self) -> int:
+        """Number of the slot in the table of all asks."""
+        return self._serial
+
+    @property
     def uid(self) -> int:
         """A random number: the path can be guessed, and whoever was not asked must not answer."""
         return self._uid

@@ -26,6 +26,7 @@ from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.hello import HUNG_UP, SIMULTANEOUS_DIAL, HandshakeRefused, client_handshake, server_handshake
 from casty.transport.links.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
 from casty.transport.links.link_table import TransportStatistics
+from casty.transport.manager.client_port import ClientPort, ClientRun
 from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.transport.manager.identity import LocalNode
 from casty.transport.manager.identity_verifier import IdentityVerifier
@@ -35,7 +36,7 @@ from casty.transport.manager.status_responder import StatusResponder
 from casty.transport.network.interface import ConnectFailed, Connection, ConnectionLost, Listener, Network, TlsRefused
 from casty.transport.network.tls import TlsNetwork
 from casty.wire.frame import Lane
-from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, encode_refused
+from casty.wire.handshake import CLIENT, Hello, HelloAck, Refused, encode_hello_ack, encode_refused
 
 DEFAULT_LIMITS = TransportLimits()
 
@@ -89,6 +90,8 @@ class RemoteTransport:
         self._is_closed = False
         self.seeds: frozenset[NodeAddress] = frozenset()
         """Addresses for finding this node's cluster: their names are looked up as those of members are."""
+        self.clients: ClientPort | None = None
+        """Taker of the connections of clients; None, and they are refused."""
         self.sends: int = 0
         """Calls of `send_wait` so far."""
 
@@ -511,22 +514,22 @@ class RemoteTransport:
         if session is not None:
             await session.run()
 
-    async def _let_in(self, connection: Connection, exchange: LinkManager) -> Session | None:
+    async def _let_in(self, connection: Connection, exchange: LinkManager) -> Session | ClientRun | None:
         """Return the session made from a hello; every other peer is turned away."""
         hello: Hello | None = None
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 said, decoder = await server_handshake(connection, self._limits)
                 if isinstance(said, Refused):
-                    answer: Session | HelloAck | Refused = said
+                    answer: Session | ClientRun | HelloAck | Refused = said
+                elif said.role == CLIENT and said.lane is Lane.ordinary and self.clients is not None:
+                    hello, answer = said, self.clients.accept(said, connection, decoder)
                 else:
                     hello, host = said, connection.remote
                     doubt = exchange.objection(hello, host) or await self._identity_verifier.doubt(
                         hello, host, exchange
                     )
                     answer = doubt or exchange.answer(hello, connection, decoder)
-                if isinstance(answer, Session):
-                    return answer
                 if isinstance(answer, HelloAck):
                     is_asked = hello is not None and hello.lane is Lane.status
                     more = await self._status_responder.report(connection.remote, exchange) if is_asked else b""
@@ -534,6 +537,8 @@ class RemoteTransport:
                         await connection.send(encode_hello_ack(answer) + more)
                         return None
                     answer = more
+                if not isinstance(answer, Refused):
+                    return answer
                 refusal = answer
                 await connection.send(encode_refused(answer))
         except trio.TooSlowError:

@@ -1,0 +1,1 @@
+"""Clients of a cluster, outside of it: they ask and tell what is open to them, and are no members."""

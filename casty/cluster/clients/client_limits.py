@@ -1,0 +1,21 @@
+"""Bounds of clients at one node."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONNECTIONS_PER_HOST_MAX: Final = 64
+CONNECTIONS_MAX: Final = 1_024
+ASKS_MAX: Final = 1_000
+"""Asks of one client without an answer yet."""
+CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes of one client's unanswered asks; and of the replies that it has not read."""
+ALL_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes of both, of all clients of the node."""
+TELLS_PER_SECOND: Final = 1_000
+"""Tells of one client: faster ones wait, and what it sends behind them, too. Nobody hears when one was handled."""
+GIVEN_MAX: Final = 1_024
+"""Refs given to one client; with more, the oldest one leads nowhere any more."""
+CONTACTS_INTERVAL: Final = 1.0
+"""Seconds between two lists of contact points, which tell as well that the node is there."""
+REFUSALS_LOGGED: Final = "a client's message is not taken: "

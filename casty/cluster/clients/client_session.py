@@ -1,0 +1,273 @@
+"""Session of one client at the node that it is linked to: its asks without an answer, and the refs given to it.
+
+Everything that a client sends comes through `ClientSession.take`: messages for what is open to clients, and the
+withdrawal of an ask. There is no other way in: a client has no link, so no frame of its reaches what nodes say to each
+other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import trio
+
+from casty.address import entity_of_path
+from casty.cluster.clients.client_limits import (
+    ALL_BYTES_MAX,
+    ASKS_MAX,
+    CLIENT_BYTES_MAX,
+    CONTACTS_INTERVAL,
+    TELLS_PER_SECOND,
+)
+from casty.cluster.clients.given_refs import GivenRefs
+from casty.cluster.clients.relayed_ask import RelayedAsk, error_reply
+from casty.cluster.clients.spoken import ClientSpoken, ForeignPlaceError
+from casty.errors import AskFailed, CastyError, DecodeError, ProtocolError
+from casty.refs import ActorRef
+from casty.runtime.messaging.mailbox import Request
+from casty.runtime.messaging.ref import AskableRef
+from casty.schema.names import printable
+from casty.transport.limits.token_bucket import TokenBucket
+from casty.transport.links.frame_pipe import FramePipe
+from casty.transport.links.link import GOODBYE_FRAME
+from casty.transport.network.interface import ConnectionLost
+from casty.wire.control.cancel_request import decode_withdraw
+from casty.wire.envelope import FOREIGN, HAS_TAIL, Notice, NoticeCode, Wait, decode_head, decode_wait
+from casty.wire.frame import FrameKind
+from casty.wire.handshake import Hello
+
+TELL_COST_BYTES: Final = CLIENT_BYTES_MAX // TELLS_PER_SECOND
+
+
+class ClientHost(Protocol):
+    """The node, for the session of a client."""
+
+    @property
+    def spoken(self) -> ClientSpoken:
+        """Codec of what clients and this node say."""
+        ...
+
+    held_bytes: int
+    """Bytes held for all clients."""
+
+    def target_of(self, path: str) -> object | None:
+        """Return the message type of what is open to all clients at a path on the wire; None for nothing."""
+        ...
+
+    def ref_to(self, key: str, entity_id: str) -> AskableRef[Any] | None:
+        """Return the ref of an entity open to clients; None where its id is none of a singleton."""
+        ...
+
+    def refused(self, session: ClientSession, what: str, particulars: str) -> None:
+        """Count what was not taken from a client, and name it in the log."""
+        ...
+
+    def contacts(self) -> bytes:
+        """Return the frame with the contact points."""
+        ...
+
+    def leave_session(self, session: ClientSession) -> None:
+        """Forget a session that is over."""
+        ...
+
+
+class ClientSession:
+    """One client of this node, on one connection."""
+
+    def __init__(self, host: ClientHost, hello: Hello, pipe: FramePipe) -> None:
+        self.client = hello.node
+        """Run of the client: the place of its own refs."""
+        self.name = printable(hello.node_id)
+        self.pipe = pipe
+        self.given = GivenRefs()
+        self.asks: dict[int, RelayedAsk] = {}
+        """Those without an answer, by the numbers that the client has given them."""
+        self._host = host
+        self._asked_bytes = 0
+        self._queued_before = 0
+        self._scope = trio.CancelScope()
+        self._is_over = False
+        self._pace = TokenBucket(per_second=CLIENT_BYTES_MAX, burst=CLIENT_BYTES_MAX, now=trio.current_time())
+
+    async def run(self) -> None:
+        """Serve the client until either end is done, then close the connection."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._tell_contacts)
+                    await self._read()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._is_over = True
+            for slot in list(self.asks.values()):
+                slot.withdraw_request()
+            self._note_queued(gone=True)
+            self._host.leave_session(self)
+            await self.pipe.aclose()
+
+    def finish(self) -> None:
+        """Write what waits, and say goodbye: the client goes on with another node."""
+        self.pipe.finish(GOODBYE_FRAME)
+
+    def end(self, what: str, reason: str) -> None:
+        """Hang up on a client that breaks a rule."""
+        if not self._is_over:
+            self._is_over = True
+            self._host.refused(self, what, f"{reason}; the connection is closed")
+            self._scope.cancel()
+
+    def answered(self, slot: RelayedAsk, reply: object) -> None:
+        """Send the reply to an ask of the client, if there is one."""
+        if self.asks.pop(slot.client_ask, None) is None:
+            return
+        self._asked_bytes -= slot.size
+        self._host.held_bytes -= slot.size
+        if reply is None or self._is_over:
+            return
+        try:
+            frame = self._host.spoken.reply_frame(self.given, slot, reply)
+        except (CastyError, ValueError, TypeError) as error:
+            failed = AskFailed(f"the reply cannot be told to a client: {error}", "reply_lost")
+            frame = self._host.spoken.reply_frame(self.given, slot, error_reply(failed))
+        self._put(frame)
+
+    def take_tell(self, frame: bytes) -> None:
+        """Send a frame of its own accord."""
+        self._put(frame)
+
+    def _put(self, frame: bytes) -> None:
+        held = self._host.held_bytes
+        if held + len(frame) > ALL_BYTES_MAX or not self.pipe.put(frame):
+            self.end("unread", f"it does not read what it is told: {self.pipe.bytes} bytes wait for it")
+        self._note_queued()
+
+    def _note_queued(self, *, gone: bool = False) -> None:
+        queued = 0 if gone else self.pipe.bytes
+        self._host.held_bytes += queued - self._queued_before
+        self._queued_before = queued
+
+    async def _write(self) -> None:
+        try:
+            await self.pipe.write()
+        except ConnectionLost:
+            self._scope.cancel()
+
+    async def _tell_contacts(self) -> None:
+        while True:
+            self._note_queued()
+            self.pipe.put(self._host.contacts())
+            await trio.sleep(CONTACTS_INTERVAL)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                for kind, body in await self.pipe.read():
+                    if kind is FrameKind.GOODBYE:
+                        return
+                    await self._take(kind, body)
+        except ConnectionLost:
+            return
+        except ProtocolError as error:
+            self.end("bad_frame", printable(str(error)))
+
+    async def _take(self, kind: FrameKind, body: bytes) -> None:
+        match kind:
+            case FrameKind.ENVELOPE:
+                try:
+                    await self._envelope(body)
+                except DecodeError as error:
+                    self._refuse("undecodable", printable(str(error)), error.path, error.name, error.ask, "ill_typed")
+            case FrameKind.WITHDRAW:
+                slot = self.asks.get(decode_withdraw(body))
+                if slot is not None:
+                    slot.withdraw_request()
+            case _:
+                raise ProtocolError(f"{kind.name} is not for clients")
+
+    async def _envelope(self, body: bytes) -> None:
+        """Take a message for what is open to clients; nothing of any other is decoded but its head."""
+        try:
+            end, path, _, name, parts = decode_head(body)
+        except FOREIGN as error:
+            raise DecodeError(f"not valid msgpack ({type(error).__name__})") from None
+        wait = decode_wait(body, end) if parts & HAS_TAIL else None
+        ask = 0 if wait is None else wait[1]
+        opened = self.given.at(path) or self._host.target_of(path)
+        if opened is None:
+            self._refuse("not_open", f"{printable(path)} is not open to clients", path, name, ask)
+            return
+        if not self._host.spoken.is_of(opened, name):
+            what = f"{printable(path)} takes no {printable(name)} of a client"
+            self._refuse("ill_typed", what, path, name, ask, "ill_typed")
+            return
+        if wait is not None and not self._has_room(len(body)):
+            self._refuse("too_many", f"{len(self.asks)} of its asks wait for answers", path, name, ask)
+            return
+        try:
+            path, message, slots = self._host.spoken.decode(self, body, ask)
+        except ForeignPlaceError as error:
+            self._refuse("foreign_ref", str(error), path, name, ask)
+            return
+        await self._deliver(path, message, slots, wait, len(body))
+
+    def _has_room(self, size: int) -> bool:
+        return (
+            len(self.asks) < ASKS_MAX
+            and self._asked_bytes + size <= CLIENT_BYTES_MAX
+            and self._host.held_bytes + size <= ALL_BYTES_MAX
+        )
+
+    async def _deliver(self, path: str, message: object, slot: RelayedAsk | None, wait: Wait | None, size: int) -> None:
+        ref = self._ref(path)
+        if ref is None:
+            if slot is not None:
+                slot.refuse(AskFailed(f"{path} is not open to clients", "not_delivered"))
+            self._host.refused(self, "not_open", printable(path))
+            return
+        if slot is None or wait is None:
+            await self._tell(ref, message, size)
+            return
+        slot.size = size
+        self._asked_bytes += size
+        self._host.held_bytes += size
+        self._ask(ref, message, slot, wait)
+
+    def _ref(self, path: str) -> ActorRef[Any] | None:
+        found = entity_of_path(path)
+        return self.given.ref(path) if found is None else self._host.ref_to(*found)
+
+    def _ask(self, ref: ActorRef[Any], message: object, slot: RelayedAsk, wait: Wait) -> None:
+        kernel = self._host.spoken.kernel
+        deadline = kernel.now() + wait[0]
+        slot.asked = request = Request(message, deadline, slot.uid)
+        if wait[0] < float("inf"):
+            slot.bucket = kernel.wheel.bucket(deadline)
+            slot.bucket.slots[slot.serial] = slot
+        try:
+            if isinstance(ref, AskableRef):
+                unsent = ref.request(request)
+                if unsent is not None:
+                    unsent.tell()
+            else:
+                ref.tell(message)
+        except (CastyError, ValueError, TypeError) as error:
+            slot.refuse(AskFailed(f"{ref.path} did not get the request: {error}", "not_delivered"))
+
+    async def _tell(self, ref: ActorRef[Any], message: object, size: int) -> None:
+        pause = self._pace.take(max(size, TELL_COST_BYTES), now=trio.current_time())
+        if pause:
+            await trio.sleep(pause)
+        try:
+            await ref.send(message)
+        except (CastyError, ValueError, TypeError) as error:
+            self._host.refused(self, "not_delivered", printable(str(error)))
+
+    def _refuse(
+        self, what: str, particulars: str, path: str, name: str, ask: int, code: NoticeCode = "refused"
+    ) -> None:
+        self._host.refused(self, what, particulars)
+        self._put(self._host.spoken.notice_frame(Notice(code, path, 0, name, ask)))
+
+    def __repr__(self) -> str:
+        return f"<ClientSession {self.name} asks={len(self.asks)} queued={self.pipe.bytes} B>"

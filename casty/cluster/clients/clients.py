@@ -1,0 +1,138 @@
+"""Clients of one node: who is let in, and what is open to them.
+
+Owns the door: keys made with ``clients=True`` and used on this node, and nothing else. A client never becomes a member,
+and has no link; so nothing that nodes say to each other is within its reach.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from casty.address import ENTITY_PREFIX
+from casty.cluster.clients.client_limits import (
+    CLIENT_BYTES_MAX,
+    CONNECTIONS_MAX,
+    CONNECTIONS_PER_HOST_MAX,
+    REFUSALS_LOGGED,
+)
+from casty.cluster.clients.client_session import ClientSession
+from casty.cluster.clients.spoken import ClientSpoken
+from casty.cluster.extension import ClusterExtension, ExtensionNode
+from casty.cluster.node import ClusterNode
+from casty.protocol.state.member import MemberStatus
+from casty.runtime.messaging.entity_ref import SINGLETON_ID
+from casty.runtime.messaging.ref import AskableRef
+from casty.transport.links.frame_pipe import FramePipe
+from casty.transport.links.hello import LEAVING
+from casty.transport.network.interface import Connection
+from casty.wire.control.contact_points import contacts_frame
+from casty.wire.frame import FrameDecoder
+from casty.wire.handshake import MEMBER, Hello, Refused, encode_hello_ack, negotiate
+
+CLIENTS: Final = "casty.clients"
+NOT_UP: Final = Refused("this node is no member of its cluster yet: try another one", final=False)
+
+
+class Clients(ClusterExtension):
+    """Takes the connections of clients at one node."""
+
+    name = CLIENTS
+
+    def __init__(self) -> None:
+        self.sessions: dict[ClientSession, None] = {}
+        self.held_bytes = 0
+        """Bytes held for all clients: their asks without an answer, and what they have not read."""
+        self._node: ClusterNode | None = None
+        self._spoken: ClientSpoken | None = None
+        self._is_leaving = False
+
+    @property
+    def spoken(self) -> ClientSpoken:
+        """Codec of what clients and this node say."""
+        assert self._spoken is not None
+        return self._spoken
+
+    def start(self, node: ExtensionNode) -> None:
+        """Take the connections of clients from now on."""
+        inside = self._node = node.inside
+        self._spoken = ClientSpoken(
+            inside.kernel,
+            inside.self_node,
+            system_name=inside.system_name,
+            limits=inside.settings.limits,
+            wire_types=inside.system.wire_types,
+        )
+        if inside.transport is not None:
+            inside.transport.clients = self
+
+    async def leave(self) -> None:
+        """Say goodbye to the clients: they go on with other nodes."""
+        self._is_leaving = True
+        for session in list(self.sessions):
+            session.finish()
+
+    def ended(self) -> None:
+        """Let no client in any more."""
+        if self._node is not None and self._node.transport is not None:
+            self._node.transport.clients = None
+
+    def accept(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> ClientSession | Refused:
+        """Take a connection of a client, or say why not."""
+        node = self._node
+        if node is None or self._is_leaving or node.is_leaving:
+            return LEAVING
+        answer = negotiate(
+            replace(hello, role=MEMBER), own=node.self_node, system=node.system_name, node_id=node.member.id
+        )
+        if isinstance(answer, Refused):
+            return answer
+        if not node.is_member(node.self_node):
+            return NOT_UP
+        hosts = Counter(session.pipe.remote for session in self.sessions)
+        if hosts[connection.remote] >= CONNECTIONS_PER_HOST_MAX or len(self.sessions) >= CONNECTIONS_MAX:
+            node.cluster_metrics.refused["client: too_many_connections"] += 1
+            reason = f"a host may have {CONNECTIONS_PER_HOST_MAX} clients here, all together {CONNECTIONS_MAX}"
+            return Refused(reason, final=False)
+        limits = node.settings.limits
+        pipe = FramePipe(connection, decoder, bytes_max=CLIENT_BYTES_MAX, write_timeout=limits.write_timeout)
+        pipe.put(encode_hello_ack(answer))
+        session = ClientSession(self, hello, pipe)
+        self.sessions[session] = None
+        return session
+
+    def target_of(self, path: str) -> object | None:
+        """Return the message type of the entities open to clients under the head of their kind; None for none."""
+        found = None
+        if path.startswith(ENTITY_PREFIX):
+            found = self.spoken.kernel.hooks.client_keys.get(path[len(ENTITY_PREFIX) :])
+        return None if found is None else found[0].message_type
+
+    def ref_to(self, key: str, entity_id: str) -> AskableRef[Any] | None:
+        """Return the ref of an entity open to clients; None for none, and where a singleton has another id."""
+        hooks = self.spoken.kernel.hooks
+        found = hooks.client_keys.get(key)
+        if found is None or hooks.entity_ref is None or (found[1] and entity_id != SINGLETON_ID):
+            return None
+        return cast("AskableRef[Any]", hooks.entity_ref(found[0], entity_id))
+
+    def refused(self, session: ClientSession, what: str, particulars: str) -> None:
+        """Count what was not taken from a client, and name it in the log."""
+        node = self._node
+        if node is not None:
+            node.cluster_metrics.refused[f"client: {what}"] += 1
+            node.complaints.info(session.pipe.remote, f"{REFUSALS_LOGGED}{particulars} (client {session.name})")
+
+    def contacts(self) -> bytes:
+        """Return the frame with the members that clients may turn to."""
+        members = () if self._node is None else self._node.board.members
+        up = sorted(member.address for member in members if member.status is MemberStatus.up)
+        return contacts_frame(up)
+
+    def leave_session(self, session: ClientSession) -> None:
+        """Forget a session that is over."""
+        self.sessions.pop(session, None)
+
+    def __repr__(self) -> str:
+        return f"<Clients {len(self.sessions)} held={self.held_bytes} B>"

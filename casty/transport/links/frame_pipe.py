@@ -1,0 +1,112 @@
+"""Whole frames over one connection, for the two ends of a client's: a bounded queue with its writer, and a reader.
+
+Links between nodes have `casty.transport.links.link` instead. A client's connection has one lane, no acknowledgements,
+no successor: when it breaks, the client makes another one, and its open asks fail.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+
+from casty.transport.links.link import close
+from casty.transport.network.interface import Connection, ConnectionLost
+from casty.wire.frame import FrameDecoder, FrameKind
+
+READ_BYTES = 64 * 1024
+WRITE_BYTES = 64 * 1024
+"""Bytes given to the connection in one call, or one frame if that is more."""
+
+
+class FramePipe:
+    """Frames to and from the other end.
+
+    Parameters:
+        connection: Connection with its hellos exchanged.
+        decoder: Decoder of its stream, with the bytes that came behind the hello.
+        bytes_max: Bytes waiting to be written, at most.
+        write_timeout: Seconds for one write.
+    """
+
+    __slots__ = ("_connection", "_decoder", "_is_first", "_queue", "_timeout", "_wake", "bytes", "bytes_max", "is_over")
+
+    def __init__(self, connection: Connection, decoder: FrameDecoder, *, bytes_max: int, write_timeout: float) -> None:
+        self._connection = connection
+        self._decoder = decoder
+        self._timeout = write_timeout
+        self._queue: deque[tuple[bytes, object]] = deque()
+        self._wake = trio.Event()
+        self._is_first = True
+        self.bytes = 0
+        """Bytes waiting, those inside a write among them."""
+        self.bytes_max = bytes_max
+        self.is_over = False
+        """Whether nothing is written after what waits."""
+        connection.bound_silence(write_timeout)
+
+    @property
+    def remote(self) -> str:
+        """Host at the other end."""
+        return self._connection.remote
+
+    def put(self, frame: bytes, token: object = None) -> bool:
+        """Queue a frame, with what stands for it in `unwritten`; False where there is no room, or the end has come."""
+        if self.is_over or (self.bytes and self.bytes + len(frame) > self.bytes_max):
+            return False
+        self._queue.append((frame, token))
+        self.bytes += len(frame)
+        self._wake.set()
+        return True
+
+    def finish(self, last: bytes) -> None:
+        """Write what waits and this frame, and nothing more."""
+        if not self.is_over:
+            self._queue.append((last, None))
+            self.is_over = True
+            self._wake.set()
+
+    def unwritten(self) -> list[object]:
+        """Take out what is queued, nothing of which was written; return the tokens."""
+        self.is_over = True
+        tokens = [token for _, token in self._queue if token is not None]
+        self._queue.clear()
+        return tokens
+
+    async def write(self) -> None:
+        """Write until `finish` was called and all is written. Raises ConnectionLost."""
+        while True:
+            while self._queue:
+                batch = bytearray(self._queue.popleft()[0])
+                while self._queue and len(batch) + len(self._queue[0][0]) <= WRITE_BYTES:
+                    batch += self._queue.popleft()[0]
+                with trio.move_on_after(self._timeout) as scope:
+                    await self._connection.send(bytes(batch))
+                if scope.cancelled_caught:
+                    raise ConnectionLost(f"nothing could be written for {self._timeout:g} s")
+                self.bytes = max(0, self.bytes - len(batch))
+            if self.is_over:
+                return
+            self._wake = trio.Event()
+            await self._wake.wait()
+
+    async def read(self) -> list[tuple[FrameKind, bytes]]:
+        """Return the next whole frames, at least one. Raises ConnectionLost at the end, ProtocolError for no frames."""
+        data = b""
+        while True:
+            if not self._is_first:
+                data = await self._connection.receive(READ_BYTES)
+                if not data:
+                    raise ConnectionLost("the other end has closed the connection")
+            self._is_first = False
+            frames = self._decoder.feed(data)
+            if frames:
+                await trio.lowlevel.checkpoint()
+                return frames
+
+    async def aclose(self) -> None:
+        """Close the connection, bounded in time, also inside a cancelled task."""
+        await close(self._connection)
+
+    def __repr__(self) -> str:
+        return f"<FramePipe {self.remote} queued={self.bytes} B>"

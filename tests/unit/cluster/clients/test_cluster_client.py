@@ -1,0 +1,184 @@
+"""A client of a cluster: asks and tells by one node, and by another one when that is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from helpers.entities import Add, Carts, Command, Fail, Note, Notes, Own, Whole
+
+from casty import AskFailed, Behaviors, ClusterClient, ClusteredActorSystem, ClusterUnreachable, ConfigError, EntityKey
+
+OPEN = EntityKey[Command]("carts", clients=True)
+PORT = 2551
+
+
+def host(system: ClusteredActorSystem, **options: Any) -> Carts:
+    carts = Carts(system.cluster_config.node_id)
+    system.spawn(Behaviors.sharded(carts.make, OPEN, **{"num_shards": 16} | options), "carts")
+    return carts
+
+
+def client_of(nodes: Any, *contacts: str, **options: Any) -> ClusterClient:
+    points = [(contact, PORT) for contact in contacts]
+    return ClusterClient(contact_points=points, system_name="shop", network=nodes.network.host("outside"), **options)
+
+
+async def add(client: ClusterClient, entity_id: str, count: int = 1, timeout: float = 5.0) -> int:
+    total: int = await client.ask(client.entity(OPEN, entity_id), lambda to: Add(count, to), timeout=timeout)
+    return total
+
+
+async def test_a_client_asks_and_tells_entities_on_all_nodes_by_one_of_them(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    host(a), host(b)
+    async with client_of(nodes, "a") as client:
+        homes = set()
+        for number in range(20):
+            client.entity(OPEN, f"cart-{number}").tell(Note(number))
+            assert await add(client, f"cart-{number}", 2) == 2
+            assert await client.ask(client.entity(OPEN, f"cart-{number}"), Notes) == [number]
+            whole: Whole = await client.ask(client.entity(OPEN, f"cart-{number}"), Own)
+            homes.add(whole.node)
+        assert homes == {"a", "b"}
+        assert {member.id for member in (await a.get_cluster_state()).members} == {"a", "b"}
+
+
+async def test_a_client_that_has_lost_its_node_goes_on_with_another_that_it_was_told_of(autojump_clock, nodes):
+    await nodes.join("a", "b", "c")
+    for name in ("b", "c"):
+        host(nodes.handles[name].system)
+    nodes.handles["a"].system.entity(OPEN, "any")  # a node that only uses the key serves its clients, too
+    async with client_of(nodes, "a") as client:
+        assert await add(client, "cart-1") == 1
+        await trio.sleep(1.5)
+        assert {point.host for point in client.contact_points} == {"a", "b", "c"}
+        nodes.crash("a")
+        await trio.sleep(0.5)  # what is sent before the client has noticed is lost, and it is told so: see below
+        assert await add(client, "cart-1", timeout=20) == 2
+        assert client.contact is not None
+        assert client.contact.host in ("b", "c")
+
+
+async def test_of_asks_in_flight_only_those_that_were_written_are_uncertain(autojump_clock, nodes):
+    await nodes.join("a", "b", "c")
+    for name in ("b", "c"):
+        host(nodes.handles[name].system)
+    nodes.handles["a"].system.entity(OPEN, "any")
+    outcomes: list[object] = []
+
+    async def ask(client: ClusterClient, entity_id: str) -> None:
+        try:
+            outcomes.append(await add(client, entity_id, timeout=30))
+        except AskFailed as error:
+            outcomes.append((error.failure, error.certainly_not_handled))
+
+    async with client_of(nodes, "a") as client, trio.open_nursery() as nursery:
+        await trio.sleep(1.5)
+        nodes.network.cut("a", "outside")
+        nursery.start_soon(ask, client, "cart-1")
+        await trio.sleep(4)
+        assert client.contact is None or client.contact.host != "a"
+        assert outcomes == [("lost", False)]
+        nursery.start_soon(ask, client, "cart-1")
+    assert outcomes == [("lost", False), 1]
+
+
+async def test_an_ask_without_any_node_was_certainly_not_sent_and_ends_after_ten_seconds(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+    async with client_of(nodes, "a") as client:
+        nodes.crash("a")
+        await trio.sleep(0.5)
+        began = trio.current_time()
+        with pytest.raises(ClusterUnreachable) as caught:
+            await add(client, "cart-1", timeout=60)
+        assert caught.value.certainly_not_handled
+        assert 9 < trio.current_time() - began < 14
+        with pytest.raises(ClusterUnreachable, match="a:2551"):
+            await add(client, "cart-1", timeout=60)
+
+
+async def test_entering_without_any_node_ends_after_its_time_and_says_why(autojump_clock, nodes):
+    nodes.network.host("a")
+    with pytest.raises(ClusterUnreachable, match="no node of 'shop' within 3 s: a:2551: "):
+        async with client_of(nodes, "a", connect_timeout=3.0):
+            pass
+    assert trio.current_time() < 6
+
+
+async def test_a_client_of_another_system_is_told_so(autojump_clock, nodes):
+    await nodes.systems("a")
+    with pytest.raises(ClusterUnreachable, match="system name 'till' does not match 'shop'"):
+        async with ClusterClient(
+            contact_points=[("a", PORT)], system_name="till", network=nodes.network.host("outside"), connect_timeout=2.0
+        ):
+            pass
+
+
+async def test_a_key_that_the_node_has_not_opened_is_refused_and_certainly_not_handled(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    carts = Carts("a")
+    a.spawn(Behaviors.sharded(carts.make, EntityKey[Command]("carts"), num_shards=16), "carts")
+    async with client_of(nodes, "a") as client:
+        with pytest.raises(AskFailed, match="clients=True") as caught:
+            await add(client, "cart-1")
+        assert caught.value.failure == "not_delivered"
+        with pytest.raises(ConfigError, match="clients=True"):
+            client.entity(EntityKey[Command]("others"), "cart-1")
+    assert not carts.starts
+    assert nodes.handles["a"].node.cluster_metrics.refused["client: not_open"] == 1
+
+
+async def test_a_failure_of_the_entity_comes_as_what_it_is(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    host(a), host(b)
+    async with client_of(nodes, "b") as client:
+        for number in range(8):
+            with pytest.raises(AskFailed, match="as asked for") as caught:
+                await client.ask(client.entity(OPEN, f"cart-{number}"), Fail)
+            assert caught.value.failure == "failed"
+
+
+async def test_a_ref_in_a_reply_is_good_for_its_actor_and_on_its_connection(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    host(a), host(b)
+    async with client_of(nodes, "a") as client:
+        wholes: list[Whole] = [await client.ask(client.entity(OPEN, f"cart-{n}"), Own) for n in range(8)]
+        for whole in wholes:
+            assert await client.ask(whole.ref, lambda to: Add(3, to)) == 3
+            assert whole.ref.path.startswith("/_given/")
+        await trio.sleep(1.5)
+        nodes.crash("a")
+        await trio.sleep(5)
+        with pytest.raises(AskFailed, match="ask for it again") as caught:
+            await client.ask(wholes[0].ref, lambda to: Add(3, to))
+        assert caught.value.certainly_not_handled
+
+
+async def test_addresses_of_nodes_are_translated_for_the_client(autojump_clock, nodes):
+    await nodes.join("a", "b")
+    seen: list[str] = []
+
+    def translate(address: Any) -> Any:
+        seen.append(address.host)
+        return type(address)({"a": "b", "b": "a"}[address.host], address.port)
+
+    async with client_of(nodes, "a", address_map=translate) as client:
+        await trio.sleep(1.5)
+        assert set(seen) == {"a", "b"}
+        assert client.contact_points[0].host in ("a", "b")
+
+
+async def test_a_node_that_leaves_sends_its_clients_away_first(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    host(a), host(b)
+    async with client_of(nodes, "a") as client, trio.open_nursery() as nursery:
+        await trio.sleep(1.5)
+        nursery.start_soon(nodes.stop, "a")
+        for _ in range(100):
+            assert await add(client, "cart-1", timeout=20) > 0
+            await trio.sleep(0.1)
+        assert client.contact is not None
+        assert client.contact.host == "b"

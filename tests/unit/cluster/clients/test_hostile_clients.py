@@ -1,0 +1,292 @@
+"""Clients that break the rules: what they send is refused, counted and named, and no node is the worse for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+import pytest
+import trio
+from helpers.entities import Carts, Command
+
+from casty import Behaviors, EntityKey, TransportLimits
+from casty.address import NodeAddress, UniqueAddress
+from casty.cluster.clients.client_limits import ASKS_MAX, CONNECTIONS_PER_HOST_MAX
+from casty.transport.links.frame_pipe import FramePipe
+from casty.transport.links.hello import client_handshake
+from casty.transport.network.interface import ConnectionLost
+from casty.wire.envelope import HAS_ENTITY, HAS_TAIL, encode_entity, encode_wait
+from casty.wire.frame import FrameKind, Lane, frame
+from casty.wire.handshake import CLIENT, MEMBER, Hello, HelloAck, Refused
+
+OPEN = EntityKey[Command]("carts", clients=True)
+RUN = UniqueAddress(NodeAddress("client", 1), 77)
+NODE = NodeAddress("a", 2551)
+LIMITS = TransportLimits()
+
+
+class Stranger:
+    """A client that writes what it likes."""
+
+    def __init__(self, pipe: FramePipe) -> None:
+        self.pipe = pipe
+        self.came: list[tuple[FrameKind, bytes]] = []
+        self.is_closed = False
+
+    async def read(self) -> None:
+        try:
+            while True:
+                self.came += [one for one in await self.pipe.read() if one[0] is not FrameKind.CONTROL]
+        except ConnectionLost:
+            self.is_closed = True
+
+    def say(self, kind: FrameKind, body: bytes) -> None:
+        self.pipe.put(frame(kind, body))
+
+    def envelope(self, path: str, name: str, payload: object, *, ask: int = 0, entity: str = "") -> None:
+        parts = HAS_TAIL * bool(ask) | HAS_ENTITY * bool(entity)
+        head = msgpack.packb([path, 0, name, parts] if parts else [path, 0, name])
+        body = len(head).to_bytes(2, "big") + head
+        body += encode_wait(5.0, ask) if ask else b""
+        body += encode_entity(0, entity) if entity else b""
+        self.say(FrameKind.ENVELOPE, body + msgpack.packb(payload))
+
+    def notices(self) -> list[str]:
+        return [msgpack.unpackb(body)[0] for kind, body in self.came if kind is FrameKind.NOTICE]
+
+
+def hello(**changes: Any) -> Hello:
+    said: dict[str, Any] = {"system": "shop", "node": RUN, "lane": Lane.ordinary, "role": CLIENT, "node_id": "mallory"}
+    return Hello(2, 2, **(said | changes))
+
+
+async def greet(nodes: Any, said: Hello) -> tuple[Any, HelloAck | Refused, Any]:
+    connection = await nodes.network.host("outside").connect(NODE)
+    answer, decoder = await client_handshake(connection, said, LIMITS)
+    return connection, answer, decoder
+
+
+@asynccontextmanager
+async def stranger(nodes: Any) -> AsyncGenerator[Stranger]:
+    connection, answer, decoder = await greet(nodes, hello())
+    assert isinstance(answer, HelloAck)
+    one = Stranger(FramePipe(connection, decoder, bytes_max=2**30, write_timeout=30.0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.pipe.write)
+        nursery.start_soon(one.read)
+        yield one
+        nursery.cancel_scope.cancel()
+
+
+def reply_to(run: UniqueAddress = RUN, path: str = "/_ask/1", uid: int = 5) -> list[object]:
+    return ["shop", path, run.address.host, run.address.port, run.incarnation, uid]
+
+
+async def start(nodes: Any, *names: str) -> tuple[Any, Carts]:
+    await nodes.join("a", *names)
+    a = nodes.handles["a"]
+    carts = Carts("a")
+    a.system.spawn(Behaviors.sharded(carts.make, OPEN, num_shards=4), "carts")
+    a.system.spawn(Behaviors.receive(_never), "private")
+    return a, carts
+
+
+async def _never(ctx: object, message: int) -> Any:
+    raise AssertionError("a client has reached an actor that nobody gave it")
+
+
+def refused(handle: Any) -> dict[str, int]:
+    counted = handle.node.cluster_metrics.refused
+    return {name.removeprefix("client: "): count for name, count in counted.items() if name.startswith("client: ")}
+
+
+async def test_a_raw_client_that_keeps_the_rules_is_served(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    async with stranger(nodes) as client:
+        client.envelope("/_entity/carts", "tests.entities.Add", {"count": 2, "reply_to": reply_to()}, ask=5, entity="c")
+        await trio.sleep(1)
+        assert [kind for kind, _ in client.came] == [FrameKind.ENVELOPE]
+        assert client.came[0][1].endswith(b"\x02")
+    assert refused(a) == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/private",
+        "/_cluster",
+        "/_cluster/_topology",
+        "/_cluster/_receptionist",
+        "/_ask/1",
+        "/_given/1",
+        "/_topic-x",
+        "/",
+    ],
+)
+async def test_no_path_leads_to_an_actor_that_is_not_open_to_clients(autojump_clock, nodes, caplog, path):
+    caplog.set_level(logging.INFO, "casty")
+    a, _ = await start(nodes)
+    async with stranger(nodes) as client:
+        client.envelope(path, "int", 1)
+        client.envelope(path, "casty.SubscribeTopology", {"reply_to": reply_to()}, ask=5)
+        client.envelope(path, "casty.Register", {"key": "x", "ref": reply_to()})
+        await trio.sleep(1)
+        assert client.notices() == ["refused"] * 3
+        assert not client.is_closed
+    assert refused(a) == {"not_open": 3}
+    assert "mallory" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["others", "carts2", "Carts", "casty", "singleton"])
+async def test_a_kind_that_is_not_open_is_refused_before_anything_is_decoded(autojump_clock, nodes, key):
+    a, carts = await start(nodes)
+    async with stranger(nodes) as client:
+        client.envelope(f"/_entity/{key}", "tests.entities.Note", {"number": 1}, entity="c")
+        await trio.sleep(1)
+        assert client.notices() == ["refused"]
+    assert refused(a) == {"not_open": 1}
+    assert not carts.starts
+
+
+async def test_every_control_message_of_the_cluster_ends_the_connection_and_nothing_else(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    before = await a.system.get_cluster_state()
+    names = sorted(a.node.control.by_name)
+    assert len(names) > 20
+    for name in names:
+        async with stranger(nodes) as client:
+            client.say(FrameKind.CONTROL, b"\x92" + msgpack.packb(name) + msgpack.packb({}))
+            await trio.sleep(0.5)
+            assert client.is_closed
+    assert refused(a) == {"bad_frame": len(names)}
+    after = await a.system.get_cluster_state()
+    assert (after.members, after.registry) == (before.members, before.registry)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FrameKind if kind not in (FrameKind.ENVELOPE, FrameKind.GOODBYE)])
+async def test_every_frame_that_is_not_for_clients_ends_the_connection(autojump_clock, nodes, kind):
+    a, _ = await start(nodes)
+    async with stranger(nodes) as client:
+        client.say(kind, b"\x00\x01\x02")
+        await trio.sleep(1)
+        assert client.is_closed
+    assert refused(a) == {"bad_frame": 1}
+    await nodes.all_up("a")
+
+
+INNER = [
+    reply_to(RUN, "/_cluster"),
+    reply_to(RUN, "/private", 0),
+    reply_to(RUN, "/_ask/1", 0),
+    reply_to(RUN, "/_ask/1", 6),
+    ["shop", "/private", None, None, 0, 0],
+    ["shop", "/_cluster", None, None, 0, 0],
+    ["shop", "/_entity/5/carts/c", None, None, 0, 0],
+    ["shop", "/_cluster/_topology", "a", 2551, 0, 0],
+    ["shop", "/_ask/1", "a", 2551, 0, 5],
+    ["shop", "/_ask/1", "b", 2551, 0, 5],
+    ["shop", "/_ask/1", "client", 1, 78, 5],
+    ["shop", "/_ask/1", "client", 1, 0, 5],
+    ["shop", "/_ask/1", "elsewhere", 80, 9, 5],
+]
+
+
+@pytest.mark.parametrize("place", INNER, ids=[f"{one[1]}@{one[2]}.{one[4]}.{one[5]}" for one in INNER])
+async def test_a_message_may_name_its_asker_and_nobody_else(autojump_clock, nodes, place):
+    a, carts = await start(nodes)
+    async with stranger(nodes) as client:
+        told = {"count": 2, "reply_to": place}
+        client.envelope("/_entity/carts", "tests.entities.Add", told, ask=5, entity="c")
+        client.envelope("/_entity/carts", "tests.entities.Add", told, entity="c")
+        await trio.sleep(1)
+        assert client.notices() == ["refused"] * 2
+    assert refused(a) == {"foreign_ref": 2}
+    assert not carts.starts
+
+
+async def test_bytes_that_are_no_message_are_refused(autojump_clock, nodes):
+    a, carts = await start(nodes)
+    async with stranger(nodes) as client:
+        client.say(FrameKind.ENVELOPE, b"")
+        client.say(FrameKind.ENVELOPE, b"\x00\x05\xc1\xc1\xc1\xc1\xc1")
+        client.envelope("/_entity/carts", "tests.entities.Add", {"count": "two", "reply_to": 1}, ask=5, entity="c")
+        client.envelope("/_entity/carts", "no.such.Type", {}, entity="c")
+        client.envelope("/_entity/carts", "tests.entities.Whole", {}, entity="c")
+        client.envelope("/_entity/carts", "tests.entities.Note", {"number": 1}, entity="x" * 300)
+        await trio.sleep(1)
+        assert not client.is_closed
+    assert refused(a) == {"undecodable": 4, "ill_typed": 2}
+    assert not carts.starts
+
+
+async def test_more_asks_than_a_client_may_have_are_refused_one_by_one(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    held = EntityKey[Command]("held", clients=True)
+    a.system.entity(held, "any")  # nobody hosts them: asks wait
+    async with stranger(nodes) as client:
+        for ask in range(1, ASKS_MAX + 101):
+            told = {"count": 1, "reply_to": reply_to(path=f"/_ask/{ask}", uid=ask)}
+            client.envelope("/_entity/held", "tests.entities.Add", told, ask=ask, entity=f"c{ask}")
+        await trio.sleep(1)
+        assert client.notices() == ["refused"] * 100
+        assert refused(a) == {"too_many": 100}
+        assert len(a.node.kernel.asks) >= ASKS_MAX
+        await trio.sleep(10)
+        assert not a.node.kernel.asks
+
+
+async def test_asks_of_a_client_that_is_gone_wait_no_longer(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    a.system.entity(EntityKey[Command]("held", clients=True), "any")
+    async with stranger(nodes) as client:
+        told = {"count": 1, "reply_to": reply_to()}
+        client.envelope("/_entity/held", "tests.entities.Add", told, ask=5, entity="c")
+        await trio.sleep(1)
+        assert a.node.kernel.asks
+        await client.pipe.aclose()
+        await trio.sleep(1)
+        assert not a.node.kernel.asks
+
+
+async def test_a_host_has_as_many_clients_as_it_may(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    connections = [(await greet(nodes, hello()))[0] for _ in range(CONNECTIONS_PER_HOST_MAX)]
+    _, answer, _ = await greet(nodes, hello())
+    assert isinstance(answer, Refused)
+    assert "64 clients" in answer.reason
+    assert refused(a) == {"too_many_connections": 1}
+    await connections[0].aclose()
+    await trio.sleep(1)
+    assert isinstance((await greet(nodes, hello()))[1], HelloAck)
+
+
+@pytest.mark.parametrize("lane", [Lane.control, Lane.large, Lane.probe])
+async def test_no_lane_of_the_nodes_takes_a_client(autojump_clock, nodes, lane):
+    await start(nodes)
+    _, answer, _ = await greet(nodes, hello(lane=lane))
+    assert isinstance(answer, Refused)
+    assert "role 'client' has no place" in answer.reason
+
+
+async def test_a_client_in_the_name_of_a_member_displaces_nobody(autojump_clock, nodes):
+    a, _ = await start(nodes, "b")
+    b = nodes.handles["b"]
+    async with trio.open_nursery() as nursery:
+        connection, answer, decoder = await greet(nodes, hello(node=b.run, node_id="b"))
+        assert isinstance(answer, HelloAck)
+        one = Stranger(FramePipe(connection, decoder, bytes_max=2**20, write_timeout=30.0))
+        nursery.start_soon(one.pipe.write)
+        one.envelope("/_cluster", "casty.SubscribeTopology", {"reply_to": reply_to(b.run)})
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    await nodes.all_up("a", "b")
+    assert refused(a) == {"not_open": 1}
+
+
+async def test_a_member_role_does_not_come_in_by_the_door_of_clients(autojump_clock, nodes):
+    await start(nodes)
+    _, answer, _ = await greet(nodes, hello(role=MEMBER))
+    assert isinstance(answer, Refused)
