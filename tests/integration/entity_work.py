@@ -48,7 +48,7 @@ class Hit:
     reply_to: ActorRef[int]
 
 
-HITS = EntityKey[Hit]("hits")
+HITS = EntityKey[Hit]("hits", clients=True)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
 ALL_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of both, of all clients of the node."""
 TELLS_PER_SECOND: Final = 1_000
-"""Tells of one client: faster ones wait, and what it sends behind them, too. Nobody hears when one was handled."""
+"""Tells, and refused messages, of one client: faster ones wait, and what it sends behind them, too. Of neither anybody
+hears when it was handled."""
 GIVEN_MAX: Final = 1_024
 """Refs given to one client; with more, the oldest one leads nowhere any more."""
 CONTACTS_INTERVAL: Final = 1.0

@@ -87,6 +87,8 @@ class ClientSession:
         self._queued_before = 0
         self._scope = trio.CancelScope()
         self._is_over = False
+        self._due = 0.0
+        """Seconds to wait before anything more is taken."""
         self._pace = TokenBucket(per_second=CLIENT_BYTES_MAX, burst=CLIENT_BYTES_MAX, now=trio.current_time())
 
     async def run(self) -> None:
@@ -166,6 +168,9 @@ class ClientSession:
                     if kind is FrameKind.GOODBYE:
                         return
                     await self._take(kind, body)
+                    if self._due:
+                        due, self._due = self._due, 0.0
+                        await trio.sleep(due)
         except ConnectionLost:
             return
         except ProtocolError as error:
@@ -180,7 +185,9 @@ class ClientSession:
                     self._refuse("undecodable", printable(str(error)), error.path, error.name, error.ask, "ill_typed")
             case FrameKind.WITHDRAW:
                 slot = self.asks.get(decode_withdraw(body))
-                if slot is not None:
+                if slot is None:
+                    self._charge(TELL_COST_BYTES)  # answered meanwhile, or a flood
+                else:
                     slot.withdraw_request()
             case _:
                 raise ProtocolError(f"{kind.name} is not for clients")
@@ -210,6 +217,10 @@ class ClientSession:
             self._refuse("foreign_ref", str(error), path, name, ask)
             return
         await self._deliver(path, message, slots, wait, len(body))
+
+    def _charge(self, cost: int) -> None:
+        """Let the next frames wait until this is paid for: a message without an answer, or a refused one."""
+        self._due = self._pace.take(cost, now=trio.current_time())
 
     def _has_room(self, size: int) -> bool:
         return (
@@ -255,9 +266,7 @@ class ClientSession:
             slot.refuse(AskFailed(f"{ref.path} did not get the request: {error}", "not_delivered"))
 
     async def _tell(self, ref: ActorRef[Any], message: object, size: int) -> None:
-        pause = self._pace.take(max(size, TELL_COST_BYTES), now=trio.current_time())
-        if pause:
-            await trio.sleep(pause)
+        self._charge(max(size, TELL_COST_BYTES))
         try:
             await ref.send(message)
         except (CastyError, ValueError, TypeError) as error:
@@ -266,6 +275,7 @@ class ClientSession:
     def _refuse(
         self, what: str, particulars: str, path: str, name: str, ask: int, code: NoticeCode = "refused"
     ) -> None:
+        self._charge(TELL_COST_BYTES)
         self._host.refused(self, what, particulars)
         self._put(self._host.spoken.notice_frame(Notice(code, path, 0, name, ask)))
 

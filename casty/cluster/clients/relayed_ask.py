@@ -62,7 +62,8 @@ def error_reply(error: Exception) -> ErrorReply:
     """Return what the client is told of an ask that failed: whether it was certainly not handled, too."""
     failure: AskFailure = "failed"
     if isinstance(error, AskFailed):
-        failure = error.failure
+        # That of the client has not ended, and the request may have been handled.
+        failure = "lost" if error.failure == "system_ended" else error.failure
     elif isinstance(error, NotSent):
         failure = "not_sent"
     return ErrorReply(str(error)[:REASON_LENGTH_MAX], "not_delivered" if failure == "not_sent" else failure)

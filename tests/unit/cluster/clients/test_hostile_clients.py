@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 import trio
-from helpers.entities import Carts, Command
+from helpers.entities import Carts, Command, Note, Notes
 
 from casty import Behaviors, EntityKey, TransportLimits
 from casty.address import NodeAddress, UniqueAddress
@@ -290,3 +290,59 @@ async def test_a_member_role_does_not_come_in_by_the_door_of_clients(autojump_cl
     await start(nodes)
     _, answer, _ = await greet(nodes, hello(role=MEMBER))
     assert isinstance(answer, Refused)
+
+
+async def test_a_flood_of_tells_waits_for_its_turn_and_loses_nothing(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    notes: list[int] = []
+
+    async def take(ctx: object, message: Command) -> Any:
+        assert isinstance(message, Note)
+        notes.append(message.number)
+        return Behaviors.same()
+
+    many = EntityKey[Command]("many", clients=True)
+    a.system.spawn(Behaviors.sharded(lambda _: Behaviors.receive(take), many, num_shards=4), "many")
+    async with stranger(nodes) as client:
+        for number in range(5_000):
+            client.envelope("/_entity/many", "tests.entities.Note", {"number": number}, entity="c")
+        await trio.sleep(2)
+        assert 1_500 < len(notes) < 3_500
+        await trio.sleep(4)
+    assert notes == list(range(5_000))
+    assert refused(a) == {}
+
+
+async def test_a_flood_of_refused_messages_is_taken_at_the_same_pace(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    async with stranger(nodes) as client:
+        for _ in range(5_000):
+            client.envelope("/private", "int", 1)
+        await trio.sleep(2)
+        assert 1_500 < refused(a)["not_open"] < 3_500
+
+
+async def test_a_client_that_does_not_read_its_replies_is_hung_up_on(autojump_clock, nodes, caplog):
+    caplog.set_level(logging.INFO, "casty")
+    a, _ = await start(nodes)
+
+    async def answer(ctx: object, message: Command) -> Any:
+        assert isinstance(message, Notes)
+        message.reply_to.tell([2**60] * 50_000)
+        return Behaviors.same()
+
+    large = EntityKey[Command]("large", clients=True)
+    a.system.spawn(Behaviors.sharded(lambda _: Behaviors.receive(answer), large, num_shards=4), "large")
+    connection, said, decoder = await greet(nodes, hello())
+    assert isinstance(said, HelloAck)
+    client = Stranger(FramePipe(connection, decoder, bytes_max=2**30, write_timeout=30.0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.pipe.write)
+        for ask in range(1, 101):
+            told = {"reply_to": reply_to(path=f"/_ask/{ask}", uid=ask)}
+            client.envelope("/_entity/large", "tests.entities.Notes", told, ask=ask, entity="c")
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert refused(a) == {"unread": 1}
+    assert "does not read what it is told" in caplog.text
+    assert not a.node.kernel.asks
