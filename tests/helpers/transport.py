@@ -10,8 +10,8 @@ import trio
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.limits.rate_limited_log import RateLimitedLog
-from casty.transport.links.link import SessionOwner
 from casty.transport.links.link_table import LinkTable
+from casty.transport.links.owner import SessionOwner
 from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import Hello, Refused

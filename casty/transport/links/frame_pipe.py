@@ -10,7 +10,7 @@ from collections import deque
 
 import trio
 
-from casty.transport.links.link import close
+from casty.transport.links.session import close
 from casty.transport.network.interface import Connection, ConnectionLost
 from casty.wire.frame import FrameDecoder, FrameKind
 

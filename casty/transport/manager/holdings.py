@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from casty.transport.links.link import Session
+from casty.transport.links.session import Session
 
 LINK_COST_BYTES: Final = 16 * 1024
 """Cost of an idle link: its tasks, stream and queue. 1,024 of them took 10 KiB each."""

@@ -16,7 +16,7 @@ from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.schema.names import printable
 from casty.transport.links.hello import client_handshake
-from casty.transport.links.link import close
+from casty.transport.links.session import close
 from casty.transport.manager.link_manager import LinkManager
 from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network
 from casty.wire.frame import Lane

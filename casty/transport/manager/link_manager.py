@@ -15,8 +15,10 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.hello import LEAVING, SIMULTANEOUS_DIAL
-from casty.transport.links.link import IdleClose, Link, Session, SessionOwner
+from casty.transport.links.link import IdleClose, Link
 from casty.transport.links.link_table import LinkTable
+from casty.transport.links.owner import SessionOwner
+from casty.transport.links.session import Session
 from casty.transport.links.succession import REPLACED
 from casty.transport.manager.aliases import Aliases
 from casty.transport.manager.dialling import DialPhase, DialTask

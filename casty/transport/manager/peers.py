@@ -24,8 +24,9 @@ from casty.transport.limits.descriptors import links_affordable
 from casty.transport.limits.handshake_slots import HandshakeSlots
 from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.hello import HUNG_UP, SIMULTANEOUS_DIAL, HandshakeRefused, client_handshake, server_handshake
-from casty.transport.links.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
+from casty.transport.links.link import Link
 from casty.transport.links.link_table import TransportStatistics
+from casty.transport.links.session import CLOSE_TIMEOUT, GOODBYE_FRAME, Session, close
 from casty.transport.manager.client_port import ClientPort, ClientRun
 from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.transport.manager.identity import LocalNode

@@ -15,9 +15,10 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.limits.shares import shares
 from casty.transport.limits.token_bucket import STRANGER_SHARES, FairTokenBucket, control_credit, stranger_credit
-from casty.transport.links.link import Link, Session
+from casty.transport.links.link import Link
 from casty.transport.links.link_table import LinkTable
 from casty.transport.links.send_queue import ByteQuota
+from casty.transport.links.session import Session
 from casty.transport.manager.holdings import Holdings
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello

@@ -12,8 +12,9 @@ from helpers.transport import QuietConnection, quiet_owner
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.links.link import Link, Session
+from casty.transport.links.link import Link
 from casty.transport.links.send_queue import ByteQuota
+from casty.transport.links.session import Session
 from casty.transport.network.interface import Connection
 from casty.transport.network.tcp import USER_TIMEOUT, TcpConnection, TcpNetwork
 from casty.wire.frame import FrameDecoder, Lane

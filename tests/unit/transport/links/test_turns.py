@@ -10,9 +10,11 @@ from helpers.transport import QuietConnection
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.transport.limits.rate_limited_log import RateLimitedLog
-from casty.transport.links.link import FRAMES_BEFORE_YIELD, Link, Session, SessionOwner
+from casty.transport.links.link import Link
 from casty.transport.links.link_table import LinkTable
+from casty.transport.links.owner import SessionOwner
 from casty.transport.links.send_queue import ByteQuota
+from casty.transport.links.session import FRAMES_BEFORE_YIELD, Session
 from casty.transport.links.writing import LARGE_WRITE_BYTES_MAX, WRITE_BYTES_MAX
 from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.transport.network.interface import Connection

@@ -26,7 +26,7 @@ from casty.transport.limits.token_bucket import (
     TokenBucket,
 )
 from casty.transport.links.guests import BEGUN_FRAME_SECONDS
-from casty.transport.links.link import FRAMES_BEFORE_YIELD
+from casty.transport.links.session import FRAMES_BEFORE_YIELD
 from casty.transport.manager.holdings import LINK_COST_BYTES, REASON
 from casty.transport.manager.untrusted_peers import RUNS_WAITED_FOR_MAX, STAY_GRANTED
 from casty.transport.network.interface import Connection, ConnectionLost
