@@ -12,7 +12,7 @@ from casty.errors import AskFailed, DecodeError, ProtocolError
 from casty.runtime.messaging.ask import WAITING, AskRef
 from casty.schema.names import printable
 from casty.transport.links.frame_pipe import FramePipe
-from casty.transport.links.session import GOODBYE_FRAME
+from casty.transport.links.link import GOODBYE_FRAME
 from casty.transport.network.interface import ConnectionLost
 from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.control.contact_points import decode_contacts

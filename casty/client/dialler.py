@@ -17,8 +17,7 @@ from casty.errors import ProtocolError
 from casty.schema.names import printable
 from casty.transport.links.frame_pipe import FramePipe
 from casty.transport.links.hello import client_handshake
-from casty.transport.links.session import close
-from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network
+from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network, close
 from casty.wire.frame import Lane
 from casty.wire.handshake import CLIENT, PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck
 from casty.wire_types import WireType

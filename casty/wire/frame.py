@@ -65,6 +65,8 @@ class FrameKind(IntEnum):
     """Do not start a request: who asked waits no longer."""
     ACK = 16
     """So many frames of this link were handed over."""
+    HANDOVER = 17
+    """The last frame of this connection: the next one goes over another."""
 
 
 LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {

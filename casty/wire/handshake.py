@@ -37,6 +37,11 @@ VERSION_MAX = 65_535
 HELLO_FIELDS = 14
 """Of a hello, behind `MAGIC`."""
 
+HANDOVER = "handover"
+"""Name of a feature: a node that knows HANDOVER says it. In a hello it has a proof where a link is to be handed over to
+that connection: see `heirs_proof`."""
+CAN_HAND_OVER = ((HANDOVER, b""),)
+
 _LANES: dict[int, Lane] = {lane.value: lane for lane in Lane}
 
 
@@ -185,6 +190,40 @@ def is_proof(hello: Hello, acceptor: UniqueAddress, secret: bytes) -> bool:
     (True, False)
     """
     return bool(secret and hello.proof) and hmac.compare_digest(hello.proof, proof_of(hello, acceptor, secret))
+
+
+def heirs_proof(hello: Hello, acceptor: UniqueAddress, secret: bytes) -> bytes:
+    """Return the proof that a hello names a connection with this secret, whose link is to be handed over to it.
+
+    It proves nothing else, and a proof of `proof_of` is none.
+    """
+    proof = proof_of(hello, acceptor, secret)
+    return blake2b(proof, key=secret, digest_size=PROOF_BYTES, person=HANDOVER.encode()).digest()
+
+
+def is_heirs_proof(hello: Hello, acceptor: UniqueAddress, secret: bytes) -> bool:
+    """Whether a hello names the connection with this secret; one without a secret has no name.
+
+    >>> dialler = UniqueAddress(NodeAddress("10.0.0.1", 2551), 7)
+    >>> own = UniqueAddress(NodeAddress("10.0.0.2", 2551), 8)
+    >>> hello = Hello(2, 2, "shop", dialler, Lane.ordinary, nonce=9)
+    >>> from dataclasses import replace
+    >>> named = replace(hello, features=((HANDOVER, heirs_proof(hello, own, b"0123456789abcdef")),))
+    >>> is_heirs_proof(named, own, b"0123456789abcdef"), is_heirs_proof(named, own, b"fedcba9876543210")
+    (True, False)
+    """
+    named = dict(hello.features).get(HANDOVER, b"")
+    return bool(secret and named) and hmac.compare_digest(named, heirs_proof(hello, acceptor, secret))
+
+
+def is_for_an_heir(hello: Hello) -> bool:
+    """Whether a hello asks for a link to be handed over."""
+    return bool(dict(hello.features).get(HANDOVER))
+
+
+def can_hand_over(said: Hello | HelloAck) -> bool:
+    """Whether a node knows HANDOVER."""
+    return HANDOVER in dict(said.features)
 
 
 def negotiate(

@@ -104,4 +104,5 @@ def quiet_owner(limits: TransportLimits) -> SessionOwner:
         bounds=UntrustedPeers(limits, LinkTable(), (), ()),
         asking=lambda: 0,
         complaints=RateLimitedLog(logging.getLogger("test"), trio.current_time),
+        moved=lambda _: None,
     )

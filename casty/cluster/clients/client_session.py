@@ -29,7 +29,7 @@ from casty.runtime.messaging.ref import AskableRef
 from casty.schema.names import printable
 from casty.transport.limits.token_bucket import TokenBucket
 from casty.transport.links.frame_pipe import FramePipe
-from casty.transport.links.session import GOODBYE_FRAME
+from casty.transport.links.link import GOODBYE_FRAME
 from casty.transport.network.interface import ConnectionLost
 from casty.wire.control.cancel_request import decode_withdraw
 from casty.wire.envelope import FOREIGN, HAS_TAIL, Notice, NoticeCode, Wait, decode_head, decode_wait

@@ -32,8 +32,7 @@ from casty.refs import ActorRef
 from casty.schema.names import printable
 from casty.transport.links.hello import client_handshake
 from casty.transport.links.reading import READ_BYTES_MAX
-from casty.transport.links.session import close
-from casty.transport.network.interface import Connection, ConnectionLost, Network, PeerIdentity, TlsRefused
+from casty.transport.network.interface import Connection, ConnectionLost, Network, PeerIdentity, TlsRefused, close
 from casty.transport.network.tls import TlsNetwork
 from casty.version import VERSION
 from casty.wire.codec.codec import Codec

@@ -28,7 +28,7 @@ counted as unknown too much at most when a connection breaks.
 class Acknowledging:
     """The acknowledgements of one connection, both ways."""
 
-    __slots__ = ("_before", "_heard", "_lane", "_told", "_traffic", "_writer", "due_at", "is_wanted")
+    __slots__ = ("_before", "_heard", "_is_settled", "_lane", "_told", "_traffic", "_writer", "due_at", "is_wanted")
 
     def __init__(self, lane: Lane, traffic: Traffic, writer: FrameWriter) -> None:
         self.due_at: float = math.inf
@@ -41,6 +41,7 @@ class Acknowledging:
         self._before = 0
         self._told = 0
         self._heard = 0
+        self._is_settled = False
         self.begin()
 
     def begin(self) -> None:
@@ -58,6 +59,16 @@ class Acknowledging:
     def unheard(self) -> int:
         """Number of frames written, whole or in part, and not acknowledged by the peer."""
         return self._writer.written - self._heard if self.due_at < math.inf else 0
+
+    def settle(self) -> int:
+        """Return `unheard` at the end of the link, and 0 from then on: two connections may share this."""
+        unheard, self._is_settled = 0 if self._is_settled else self.unheard, True
+        return unheard
+
+    def go_on(self, writer: FrameWriter) -> None:
+        """Count the frames of the next connection, written by ``writer``, behind those of this one."""
+        writer.count_from(self._writer)
+        self._writer = writer
 
     def frame(self) -> bytes:
         """Return the acknowledgement for the peer, or nothing where it knows all."""

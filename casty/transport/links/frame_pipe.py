@@ -10,8 +10,7 @@ from collections import deque
 
 import trio
 
-from casty.transport.links.session import close
-from casty.transport.network.interface import Connection, ConnectionLost
+from casty.transport.network.interface import Connection, ConnectionLost, close
 from casty.wire.frame import FrameDecoder, FrameKind
 
 READ_BYTES = 64 * 1024

@@ -10,10 +10,18 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.links.send_queue import ByteQuota, SendQueue
 from casty.transport.links.traffic import Traffic
-from casty.wire.frame import Lane
+from casty.wire.frame import FrameKind, Lane, frame
 
 if TYPE_CHECKING:
     from casty.transport.links.session import Session
+
+
+REST_GRACE = 5.0
+"""Seconds for the peer of an idle link to answer, and to close it."""
+
+GOODBYE_FRAME = frame(FrameKind.GOODBYE, b"")
+IDLE_FRAME = frame(FrameKind.IDLE, b"")
+STAY_FRAME = frame(FrameKind.STAY, b"")
 
 
 class IdleClose(Enum):

@@ -25,4 +25,6 @@ class SessionOwner(Generic[S]):
     """For those whose peers are no members."""
     asking: Callable[[], int]
     complaints: RateLimitedLog
+    moved: Callable[[S], None]
+    """Told of a session that writes for its link from now on, in the place of the one handed over to it."""
     places: Places = field(default_factory=Places)

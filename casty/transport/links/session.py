@@ -17,14 +17,17 @@ from casty.schema.names import printable
 from casty.transport.limits.token_bucket import FRAME_COST_BYTES, control_credit
 from casty.transport.links.acknowledging import Acknowledging
 from casty.transport.links.guests import LATE, Guest
-from casty.transport.links.link import IdleClose, Link
+from casty.transport.links.handover import HANDOVER_MAX, LOST_HEIR, Handover
+from casty.transport.links.link import GOODBYE_FRAME, IDLE_FRAME, REST_GRACE, STAY_FRAME, IdleClose, Link
 from casty.transport.links.owner import SessionOwner
 from casty.transport.links.reading import FrameReader, Frames
 from casty.transport.links.succession import REPLACED, read_out
 from casty.transport.links.writing import FrameWriter
-from casty.transport.network.interface import Connection, ConnectionLost
+from casty.transport.network.interface import Connection, ConnectionLost, close
 from casty.wire.chunking.buffers import Buffer
-from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane, frame
+from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane
+
+BEHIND = "a frame behind HANDOVER"
 
 FRAMES_BEFORE_YIELD = 64
 """Frames of one link handled before other tasks run: as many as an actor takes at once. With more, messages come faster
@@ -37,16 +40,6 @@ CONTROL_SILENCE_MAX = 5.0
 takes to accuse the peer: then the link is dialled anew, and a new connection tries each second where the old one would
 wait for twice as long as the cut has lasted.
 """
-
-REST_GRACE = 5.0
-"""Seconds for the peer of an idle link to answer, and to close it."""
-
-CLOSE_TIMEOUT = 1.0
-"""Seconds for closing a connection, also while the task is being cancelled."""
-
-GOODBYE_FRAME = frame(FrameKind.GOODBYE, b"")
-IDLE_FRAME = frame(FrameKind.IDLE, b"")
-STAY_FRAME = frame(FrameKind.STAY, b"")
 
 
 class Session:
@@ -80,6 +73,18 @@ class Session:
         self.predecessor: Session | None = None
         """The connection replaced by this one, while it is read to its end."""
         self.successor: Session | None = None
+        self.handover: Handover | None = None
+        """The last handover of this connection to another, or to it."""
+        self.heir: Session | None = None
+        """The connection to which this one is handed over."""
+        self.forerunner: Session | None = None
+        """The connection handed over to this one."""
+        self.renew_at = math.inf
+        """Time at which the link is to have another connection."""
+        self.can_hand_over = False
+        """Whether the peer knows HANDOVER."""
+        self.is_spare = False
+        """Whether its end was none of the link, which has another connection."""
         self.is_over = False
         self.over = trio.Event()
         self.is_finishing = False
@@ -101,6 +106,10 @@ class Session:
         self._has_said_goodbye = False
         self._is_parting = False
         """Whether the peer has said goodbye, and needs nothing but the last acknowledgement."""
+        self._is_read_out = False
+        """Whether the peer has said HANDOVER: nothing may follow."""
+        self._may_read, self._may_write = trio.Event(), trio.Event()
+        """For an heir, the moments at which the connection before is read to its end, and written."""
         self._acks = Acknowledging(link.lane, link.traffic, self._writer)
 
     @property
@@ -118,6 +127,11 @@ class Session:
     def is_deaf(self) -> bool:
         """Whether none of its frames is handled any more."""
         return self.is_over or self._is_parting
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is being handed over, or another to it."""
+        return self.handover is not None and self.handover.is_under_way
 
     @property
     def under_way(self) -> int:
@@ -158,14 +172,30 @@ class Session:
         self.is_over = True
         self.over.set()
         self._writer.give_up()
-        self.link.traffic.frames_unknown += self._acks.unheard
+        handover, other = self.handover, self.heir or self.forerunner
+        self.is_spare = handover is not None and not handover.ends_link(is_old=self.heir is not None)
+        if not self.is_spare:
+            self.link.traffic.frames_unknown += self._acks.settle()
+            if other is not None:
+                other.end(reason, graceful=graceful)
         self._scope.cancel()
         self._owner.ended(self, reason, graceful)
+
+    def hand_over(self, heir: Session, handover: Handover) -> None:
+        """Begin to hand the link over to another connection, up as well; one that was lost before may go."""
+        if self.heir is not None:
+            self.heir.end(LOST_HEIR, graceful=False)
+        self.handover = heir.handover = handover
+        self.heir, heir.forerunner = heir, self
+        heir.closes_at = trio.current_time() + HANDOVER_MAX
+        self.link.send_queue.wake()
 
     def follow(self, old: Session) -> None:
         """Replace a connection of the same link, up here, but lost by the peer."""
         if old.predecessor is not None:
             old.predecessor.end(REPLACED, graceful=False)
+        if old.is_moving:
+            old._move_no_further()
         self.predecessor, old.successor = old, self
         old.is_superseded = True
         old._writer.give_up()
@@ -204,12 +234,70 @@ class Session:
         if self.rest is IdleClose.no:
             self._rest_as(IdleClose.wanted)
 
+    async def _wait_turn(self, count: int) -> None:
+        """Wait until the connection before is read to its end; not with the end of this one, before any HANDOVER."""
+        if self.forerunner is not None and self.handover is not None and (count or self.handover.is_committed):
+            await self._may_read.wait()
+
+    async def _say_handover(self, heir: Session, handover: Handover) -> None:
+        """Write the last frame here, and let the heir write from then on."""
+        heir._acks = self._acks
+        await self._writer.write(self._acks.frame() + handover.say())
+        self._moved(heir, handover)
+        heir._may_write.set()
+
+    def _moved(self, heir: Session, handover: Handover) -> None:
+        self._acks.go_on(heir._writer)
+        handover.said()
+        self._owner.moved(heir)
+        self._end_if_handed_over(heir, handover)
+
+    def _hear_handover(self, heir: Session, handover: Handover, body: bytes) -> None:
+        """Let the heir read on."""
+        if not handover.hear(body):
+            self.end(LOST_HEIR, graceful=False)
+            return
+        self._told_to_stay()  # whatever was asked before is answered with it
+        self._read_on(heir)
+        if self._has_said_goodbye:  # which was the last frame here, in the place of HANDOVER
+            heir._has_said_goodbye = True
+            self._moved(heir, handover)
+        self._end_if_handed_over(heir, handover)
+
+    def _hear_goodbye(self, heir: Session, handover: Handover) -> None:
+        """Let the heir part from a peer that said goodbye here before it knew of the handover."""
+        handover.hear_goodbye()
+        heir._is_parting = True
+        self._read_on(heir)
+        self._end_if_handed_over(heir, handover)
+
+    def _move_no_further(self) -> None:
+        """End the other connection: its peer has begun anew with neither."""
+        other = self.heir or self.forerunner
+        if self.handover is not None and other is not None:
+            self.handover.is_broken = True
+            other.end(REPLACED, graceful=False)
+
+    def _read_on(self, heir: Session) -> None:
+        self._is_read_out = True
+        heir._acks = self._acks
+        heir._may_read.set()
+        self.link.send_queue.wake()
+
+    def _end_if_handed_over(self, heir: Session, handover: Handover) -> None:
+        if handover.is_over:
+            heir.handover = heir.forerunner = None
+            heir.closes_at = math.inf
+            self.end("it was handed over to a newer connection", graceful=True)
+
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         send_queue, writer = self.link.send_queue, self._writer
         try:
             if self.preface:
                 await writer.write(self.preface)
+            if self.forerunner is not None:
+                await self._may_write.wait()
             while not (self.is_over or self.is_superseded):
                 if self._is_parting:
                     if writer.is_idle:  # else half a frame lies there, and nothing can follow it
@@ -227,6 +315,9 @@ class Session:
                     stay, self._is_to_stay = STAY_FRAME if self._is_to_stay else b"", False
                     await writer.write(self._acks.frame() + stay)
                     continue  # meanwhile it may be over, and what is queued be for the next one
+                if self.heir is not None and self.handover is not None and self.handover.may_say:
+                    await self._say_handover(self.heir, self.handover)
+                    return
                 if await writer.write_queued():
                     self.used = trio.current_time()
                     if len(send_queue):
@@ -256,7 +347,7 @@ class Session:
 
     def keep_house(self, now: float, idle_max: float) -> None:
         """Acknowledge received frames; where nothing has crossed for long, ask the peer whether to end."""
-        if now - self.used >= idle_max:
+        if now - self.used >= idle_max and not self.is_moving:
             self.retire()
         elif self._acks.is_behind:
             self._acks.is_wanted = True
@@ -285,9 +376,16 @@ class Session:
     async def _read(self) -> None:
         reader = self._reader
         try:
-            await self._deliver(reader.left())
+            left = reader.left()
+            await self._wait_turn(len(left))
+            await self._deliver(left)
             while not self.is_over:
+                if self._is_read_out:
+                    await self.over.wait()
+                    return
                 count, frames = await reader.read(is_stranger=self._guest is not None)
+                if self.forerunner is not None:
+                    await self._wait_turn(count)
                 if self.is_over:
                     return
                 if not count:
@@ -345,6 +443,8 @@ class Session:
         link = self.link
         peer, lane, allowed = link.peer, link.lane, LANE_KINDS[link.lane]
         position = 0
+        if self._is_read_out:
+            raise ProtocolError(BEHIND)
         while position < len(frames) and not self.is_over:
             kind, body = frames[position]
             start, position = position, position + 1
@@ -363,7 +463,9 @@ class Session:
             elif kind is FrameKind.ACK and lane is Lane.ordinary:
                 self._acks.hear(bytes(body))
             elif kind is FrameKind.GOODBYE and not body:
-                if self._has_said_goodbye or self.is_superseded:
+                if self.heir is not None and self.handover is not None and self.handover.is_saying:
+                    self._hear_goodbye(self.heir, self.handover)
+                elif self._has_said_goodbye or self.is_superseded:
                     self.end("the peer said goodbye", graceful=True)
                 else:
                     self._is_parting = True
@@ -373,6 +475,10 @@ class Session:
                 self._asked_to_rest()
             elif kind is FrameKind.STAY and not body:
                 self._told_to_stay()
+            elif kind is FrameKind.HANDOVER and self.heir is not None and self.handover is not None:
+                if position < len(frames):
+                    raise ProtocolError(BEHIND)
+                self._hear_handover(self.heir, self.handover, bytes(body))
             else:
                 self._fail(ProtocolError(f"unexpected {kind.name} frame on the {lane.name} lane"))
 
@@ -390,9 +496,3 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.link.peer} {self.link.lane.name} {'over' if self.is_over else 'up'}>"
-
-
-async def close(connection: Connection) -> None:
-    """Close a connection, bounded in time, also inside a cancelled task."""
-    with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-        await connection.aclose()

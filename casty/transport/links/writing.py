@@ -222,6 +222,10 @@ class FrameWriter:
         """Number of frames written to this connection, whole or in part."""
         return self._traffic.frames_sent - self._sent_before + self._unknown
 
+    def count_from(self, before: FrameWriter) -> None:
+        """Count the frames of the connection before among those written."""
+        self._sent_before = before._sent_before
+
     def give_up(self) -> None:
         """Count the half-written frame as broken, and write nothing more. Again changes nothing."""
         if self._is_over:

@@ -23,6 +23,7 @@ from casty.transport.links.link_table import LinkTable
 from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.wire.frame import Lane
 from casty.wire.handshake import (
+    CAN_HAND_OVER,
     PROTOCOL_MAX,
     PROTOCOL_MIN,
     SECRET_BYTES,
@@ -50,18 +51,22 @@ class LocalNode:
 class Identity:
     """Evidence in the hands of one run of a node."""
 
-    __slots__ = ("_dials", "_links", "_local", "_own")
+    __slots__ = ("_dials", "_links", "_own", "local")
 
     def __init__(self, own: LocalNode, links: LinkTable, dials: Mapping[tuple[NodeAddress, Lane], DialTask]) -> None:
         self._own = own
-        self._local = own.run
+        self.local = own.run
+        """Run of this node."""
         self._links = links
         self._dials = dials
 
     def hello(self, dial: DialTask) -> Hello:
         """Return the hello to a dialled address, with a proof where a link leads there already."""
-        to = dial.address
-        hello = self.introduction(dial.lane, dial.nonce, to)
+        return self.hello_on(dial.lane, dial.nonce, dial.address)
+
+    def hello_on(self, lane: Lane, nonce: int, to: NodeAddress) -> Hello:
+        """Return the hello to an address on a lane."""
+        hello = replace(self.introduction(lane, nonce, to), features=CAN_HAND_OVER)
         for link in self._links.at(to):
             if link.session is not None and link.session.secret:
                 return replace(hello, proof=proof_of(hello, link.peer, link.session.secret))
@@ -74,12 +79,12 @@ class Identity:
 
     def negotiate(self, hello: Hello) -> HelloAck | Refused:
         """Decide on a hello by its text alone."""
-        return negotiate(hello, own=self._local, system=self._own.system_name, node_id=self._own.node_id)
+        return negotiate(hello, own=self.local, system=self._own.system_name, node_id=self._own.node_id)
 
     def is_shown(self, hello: Hello) -> bool:
         """Whether a hello proves the secret of a link with the run named in it."""
         return any(
-            link.peer == hello.node and link.session is not None and is_proof(hello, self._local, link.session.secret)
+            link.peer == hello.node and link.session is not None and is_proof(hello, self.local, link.session.secret)
             for link in self._links.at(hello.node.address)
         )
 
@@ -89,7 +94,7 @@ class Identity:
         So it is with another name of this node: the dialler has, or makes, its one link at the address in the
         acknowledgement, and a second one in its place would cut it.
         """
-        return hello.lane in LANES_ASKING or hello.to not in (None, self._local.address)
+        return hello.lane in LANES_ASKING or hello.to not in (None, self.local.address)
 
     def answer(self, hello: Hello, ack: HelloAck) -> HelloAck:
         """Return the answer to a hello that only asks.
@@ -110,7 +115,7 @@ class Identity:
         return any(dial.nonce == nonce and dial.address == to and dial.phase is DialPhase.greeting for dial in dials)
 
     def __repr__(self) -> str:
-        return f"<Identity {self._local}>"
+        return f"<Identity {self.local}>"
 
 
 def new_secret() -> bytes:

@@ -16,9 +16,8 @@ from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.schema.names import printable
 from casty.transport.links.hello import client_handshake
-from casty.transport.links.session import close
 from casty.transport.manager.link_manager import LinkManager
-from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network
+from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network, close
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello, HelloAck, Refused
 

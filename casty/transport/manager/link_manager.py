@@ -14,6 +14,7 @@ import trio
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.limits.rate_limited_log import RateLimitedLog
+from casty.transport.links.handover import LATE
 from casty.transport.links.hello import LEAVING, SIMULTANEOUS_DIAL
 from casty.transport.links.link import IdleClose, Link
 from casty.transport.links.link_table import LinkTable
@@ -22,12 +23,21 @@ from casty.transport.links.session import Session
 from casty.transport.links.succession import REPLACED
 from casty.transport.manager.aliases import Aliases
 from casty.transport.manager.dialling import DialPhase, DialTask
+from casty.transport.manager.handovers import Arrival, Handovers
 from casty.transport.manager.identity import LANES_ASKING, Identity, LocalNode, new_secret
 from casty.transport.manager.inbound import InboundHandler, Reports
 from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.transport.network.interface import Connection
 from casty.wire.frame import FrameDecoder, Lane
-from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack
+from casty.wire.handshake import (
+    CAN_HAND_OVER,
+    Hello,
+    HelloAck,
+    Refused,
+    can_hand_over,
+    encode_hello_ack,
+    is_for_an_heir,
+)
 
 SHORT_LIFE = 1.0
 """Seconds below which a lost link counts as a failure for the pace of redialling."""
@@ -65,9 +75,17 @@ class LinkManager:
         """Evidence of identities."""
         self.aliases = Aliases(self.links, self.strangers)
         """Other addresses of nodes."""
+        self.handovers = Handovers(self.identity, self.links, self.sessions, self.strangers, self._make)
+        """Links that get other connections while they are up."""
         self._start = start
         self._owner = SessionOwner(
-            handler.frame, handler.envelopes, self.session_ended, self.strangers, handler.asking, complaints
+            frame=handler.frame,
+            envelopes=handler.envelopes,
+            ended=self.session_ended,
+            bounds=self.strangers,
+            asking=handler.asking,
+            complaints=complaints,
+            moved=self.handovers.moved,
         )
 
     def link_for(self, to: UniqueAddress, lane: Lane) -> Link | str:
@@ -129,8 +147,9 @@ class LinkManager:
                 self._redirect(dial, ack.node)
                 return None
             del self.dials[dial.address, dial.lane]
-            session = self._establish(ack.node, dial.lane, connection, decoder, ack.secret)
+            session = self._establish(ack.node, dial.lane, Arrival(connection, decoder), ack.secret)
             session.was_dialled = True
+            session.can_hand_over = can_hand_over(ack)
         return session
 
     def attempt_failed(self, dial: DialTask, *, refused: bool, reason: str, is_hopeless: bool = False) -> bool:
@@ -175,11 +194,14 @@ class LinkManager:
             return answer
         if self.identity.only_asks(hello):
             return self.identity.answer(hello, answer)
+        if is_for_an_heir(hello):
+            return self.handovers.answer(hello, answer, Arrival(connection, decoder))
         with self.reports:
             if (link := self.strangers.displaced_by(hello, connection.remote)) is not None:
                 self._drop(link, "it is no member, and others have come", graceful=True)
-            session = self._establish(hello.node, hello.lane, connection, decoder, new_secret())
-            session.preface = encode_hello_ack(replace(answer, secret=session.secret))
+            session = self._establish(hello.node, hello.lane, Arrival(connection, decoder), new_secret())
+            session.can_hand_over = can_hand_over(hello)
+            session.preface = encode_hello_ack(replace(answer, secret=session.secret, features=CAN_HAND_OVER))
         return session
 
     def session_ended(self, session: Session, reason: str, graceful: bool) -> None:
@@ -190,6 +212,10 @@ class LinkManager:
                 session.predecessor.end(REPLACED, graceful=False)
             del self.sessions[session]
             self.strangers.leave(session)
+            self.handovers.ended(session)
+            if session.is_spare:
+                self.changed.unpark_all()
+                return
             self.reports.add(self.handler.link_lost, link.peer, link.lane, reason, graceful)
             if session.successor is not None:
                 self.reports.add(self.handler.link_up, link.peer, link.lane)
@@ -263,7 +289,9 @@ class LinkManager:
         with self.reports:
             for session in list(self.sessions):
                 if now >= session.closes_at:
-                    session.end(f"nothing has crossed it for {idle_max:g} s", graceful=True)
+                    is_late = session.is_moving
+                    reason = LATE if is_late else f"nothing has crossed it for {idle_max:g} s"
+                    session.end(reason, graceful=not is_late)
                 else:
                     session.keep_house(now, idle_max)
 
@@ -349,6 +377,8 @@ class LinkManager:
             return LEAVING
         if self.identity.only_asks(hello):
             return None
+        if is_for_an_heir(hello):
+            return self.handovers.objection(hello)
         link = self.links.by_peer[lane].get(node)
         session = None if link is None else link.session
         if session is None and len(self.sessions) >= self.limits.links_max:
@@ -374,9 +404,15 @@ class LinkManager:
         self.links.add(link)
         return link
 
-    def _establish(
-        self, node: UniqueAddress, lane: Lane, connection: Connection, decoder: FrameDecoder, secret: bytes
-    ) -> Session:
+    def _make(self, link: Link, arrival: Arrival, secret: bytes) -> Session:
+        session = Session(link, arrival.connection, arrival.decoder, limits=self.limits, owner=self._owner)
+        session.secret = secret
+        self.sessions[session] = None
+        if self.is_closing:
+            session.finish()
+        return session
+
+    def _establish(self, node: UniqueAddress, lane: Lane, arrival: Arrival, secret: bytes) -> Session:
         self.reports.add(self.handler.incarnation_seen, node)
         self.aliases.settle(node.address)
         for other in self.links.at(node.address):
@@ -389,17 +425,13 @@ class LinkManager:
         if link is None:
             link = self._add_link(node, lane)
         old = link.session
-        session = link.session = Session(link, connection, decoder, limits=self.limits, owner=self._owner)
-        session.secret = secret
-        self.sessions[session] = None
+        session = link.session = self._make(link, arrival, secret)
         if old is None:
             self.reports.add(self.handler.link_up, node, lane)
         else:
             session.follow(old)  # and is told to be up when that is over
         self._adopt(link)
         self.strangers.enter(session)  # last: it can end sessions, this one and the old one too
-        if self.is_closing:
-            session.finish()
         return session
 
     def _adopt(self, link: Link) -> None:

@@ -24,17 +24,27 @@ from casty.transport.limits.descriptors import links_affordable
 from casty.transport.limits.handshake_slots import HandshakeSlots
 from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.hello import HUNG_UP, SIMULTANEOUS_DIAL, HandshakeRefused, client_handshake, server_handshake
-from casty.transport.links.link import Link
+from casty.transport.links.link import GOODBYE_FRAME, Link
 from casty.transport.links.link_table import TransportStatistics
-from casty.transport.links.session import CLOSE_TIMEOUT, GOODBYE_FRAME, Session, close
+from casty.transport.links.session import Session
 from casty.transport.manager.client_port import ClientPort, ClientRun
 from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.transport.manager.identity import LocalNode
 from casty.transport.manager.identity_verifier import IdentityVerifier
 from casty.transport.manager.inbound import InboundHandler
 from casty.transport.manager.link_manager import LinkManager
+from casty.transport.manager.renewing import Renewing
 from casty.transport.manager.status_responder import StatusResponder
-from casty.transport.network.interface import ConnectFailed, Connection, ConnectionLost, Listener, Network, TlsRefused
+from casty.transport.network.interface import (
+    CLOSE_TIMEOUT,
+    ConnectFailed,
+    Connection,
+    ConnectionLost,
+    Listener,
+    Network,
+    TlsRefused,
+    close,
+)
 from casty.transport.network.tls import TlsNetwork
 from casty.wire.frame import Lane
 from casty.wire.handshake import CLIENT, Hello, HelloAck, Refused, encode_hello_ack, encode_refused
@@ -82,6 +92,8 @@ class RemoteTransport:
         self._rng = rng or SystemRandom()
         self._identity_verifier = IdentityVerifier(network, limits)
         self._status_responder = StatusResponder()
+        self._renewing = Renewing(network, limits, self.complaints)
+        self._credentials_seen = 0
         self._handshake_slots = HandshakeSlots(
             total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max
         )
@@ -159,7 +171,7 @@ class RemoteTransport:
                     exchange.seeds = self.seeds
                     task_status.started()
                     nursery.start_soon(listener.serve, self._accept)
-                    nursery.start_soon(self._keep_house, exchange)
+                    nursery.start_soon(self._keep_house, exchange, nursery)
                     try:
                         await trio.sleep_forever()
                     finally:
@@ -447,6 +459,17 @@ class RemoteTransport:
                 await exchange.changed.park()
         exchange.close("this node has left")
 
+    def renew_links(self, spread: float | None = None) -> None:
+        """Hand each link with a member that is up over to a new connection: nothing is lost or delayed by it.
+
+        Parameters:
+            spread: Seconds over which they begin; None makes it 5, or more where there are many links.
+
+        Raises:
+            RuntimeError: The transport does not run.
+        """
+        self._running().handovers.schedule(self._rng, spread)
+
     @property
     def link_manager(self) -> LinkManager:
         """The machine that decides over the links, for `casty.testing.inspect`.
@@ -490,11 +513,17 @@ class RemoteTransport:
     def _start(self, nursery: trio.Nursery, dial: DialTask) -> None:
         nursery.start_soon(self._pursue, dial)
 
-    async def _keep_house(self, exchange: LinkManager) -> None:
+    async def _keep_house(self, exchange: LinkManager, nursery: trio.Nursery) -> None:
         while True:
             await trio.sleep(HOUSEKEEPING_INTERVAL)
             self.complaints.flush()
             exchange.close_idle()
+            seen = self._network.reloads if isinstance(self._network, TlsNetwork) else 0
+            if seen != self._credentials_seen:
+                self._credentials_seen = seen
+                self.renew_links()
+            for renewal in exchange.handovers.begin(self._rng):
+                nursery.start_soon(self._renewing.run, renewal, exchange.handovers)
 
     async def _accept(self, connection: Connection) -> None:
         exchange = self._running()

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+import trio
 
 from casty.address import NodeAddress
 from casty.errors import CastyError
+
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds for closing a connection, also while the task is being cancelled."""
 
 
 class ConnectFailed(CastyError):
@@ -163,3 +168,9 @@ class Network(Protocol):
             casty.transport.network.interface.TlsRefused: The two ends do not agree on TLS.
         """
         ...
+
+
+async def close(connection: Connection) -> None:
+    """Close a connection, bounded in time, also inside a cancelled task."""
+    with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+        await connection.aclose()

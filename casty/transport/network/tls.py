@@ -93,6 +93,8 @@ class TlsNetwork:
             self._network.cover()
         self._live: dict[TlsConnection, None] = {}
         self._warned_at = -math.inf
+        self.reloads = 0
+        """Number of times that changed files were taken: links made before show certificates of before."""
         self.wall_time: Callable[[], float] = time.time
         """Clock by which certificates end."""
 
@@ -177,7 +179,8 @@ class TlsNetwork:
         """Do so once."""
         try:
             if self._credentials.refresh():
-                logger.info("the TLS files were read anew: new links use them")
+                self.reloads += 1
+                logger.info("the TLS files were read anew: new links use them, and those that are up are handed over")
                 self._warned_at = -math.inf
         except ConfigError as error:
             logger.warning("the TLS files have changed and cannot be used, so the ones before stay: %s", error)

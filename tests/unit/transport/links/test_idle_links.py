@@ -10,9 +10,9 @@ from helpers.transport import QuietConnection, quiet_owner
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.links.link import Link
+from casty.transport.links.link import STAY_FRAME, Link
 from casty.transport.links.send_queue import ByteQuota
-from casty.transport.links.session import STAY_FRAME, Session
+from casty.transport.links.session import Session
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
 IDLE = TransportLimits().idle_timeout

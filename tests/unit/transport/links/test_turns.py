@@ -88,7 +88,7 @@ def session(
         return start + 1
 
     complaints = RateLimitedLog(None, trio.current_time)  # type: ignore[arg-type]  # nothing is complained of
-    owner = SessionOwner(take, take_next, lambda *_: None, NO_STRANGERS, lambda: asks, complaints)
+    owner = SessionOwner(take, take_next, lambda *_: None, NO_STRANGERS, lambda: asks, complaints, lambda _: None)
     link = Link(PEER, Lane.ordinary, DEFAULT_LIMITS, (), ByteQuota())
     link.session = Session(link, connection, FrameDecoder(limit), limits=DEFAULT_LIMITS, owner=owner)
     return link.session
