@@ -1,14 +1,17 @@
-"""What the links of a node do, run over sockets on loopback and over memory."""
+"""What the links of a node do, run over sockets on loopback, over memory, and over TLS."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
+from helpers.certificates import TestCa
 from helpers.transport import QuietHandler
 
 from casty.address import NodeAddress, UniqueAddress
@@ -17,6 +20,7 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Connection, Network
 from casty.transport.network.memory import MemoryNetwork
 from casty.transport.network.tcp import TcpNetwork
+from casty.transport.network.tls import TlsNetwork
 from casty.wire.frame import FrameKind, Lane, frame
 
 PATIENCE = 60.0
@@ -77,11 +81,14 @@ class Pair:
     aliases: list[NodeAddress]
 
 
-async def started(nursery: trio.Nursery, network: Network, host: str, incarnation: int) -> Node:
+KINDS = pytest.mark.parametrize("kind", ["memory", "tcp", "tls"])
+
+
+async def started(nursery: trio.Nursery, network: Network, host: str, incarnation: int, *, node_id: str = "") -> Node:
     transport = RemoteTransport(network, rng=Random(incarnation))
     me = UniqueAddress(await transport.bind(host, 0), incarnation)
     node = Node(me, transport, Mailbox())
-    await nursery.start(transport.run, me, "shop", node.mailbox)
+    await nursery.start(transport.run, me, "shop", node.mailbox, node_id)
     return node
 
 
@@ -107,9 +114,17 @@ async def forward(nursery: trio.Nursery, network: MemoryNetwork, name: str, to: 
 
 @asynccontextmanager
 async def pair(kind: str) -> AsyncIterator[Pair]:
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(PATIENCE), ExitStack() as stack:
         async with trio.open_nursery() as nursery:
-            if kind == "tcp":
+            if kind == "tls":
+                ca, folder = TestCa.make(), Path(stack.enter_context(TemporaryDirectory()))
+                networks = [TlsNetwork(ca.node(folder, name), system_name="shop", node_id=name) for name in "ab"]
+                a, b = [
+                    await started(nursery, network, "127.0.0.1", run, node_id=name)
+                    for run, (name, network) in enumerate(zip("ab", networks, strict=True), 1)
+                ]
+                aliases = [NodeAddress(name, b.me.address.port) for name in ("localhost", "127.1")]
+            elif kind == "tcp":
                 a, b = [await started(nursery, TcpNetwork(), "127.0.0.1", run) for run in (1, 2)]
                 aliases = [NodeAddress(name, b.me.address.port) for name in ("localhost", "127.1")]
             else:
@@ -121,7 +136,7 @@ async def pair(kind: str) -> AsyncIterator[Pair]:
             nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("kind", ["memory", "tcp"])
+@KINDS
 async def test_messages_to_other_names_of_a_node_cost_none_of_those_under_way(kind: str) -> None:
     async with pair(kind) as nodes:
         a, b = nodes.a, nodes.b
@@ -149,7 +164,7 @@ async def test_messages_to_other_names_of_a_node_cost_none_of_those_under_way(ki
             assert node.transport.statistics().frames_unknown == 0
 
 
-@pytest.mark.parametrize("kind", ["memory", "tcp"])
+@KINDS
 async def test_what_was_written_before_a_connection_was_lost_is_handled_before_what_comes_on_the_next(
     kind: str,
 ) -> None:
@@ -170,3 +185,44 @@ async def test_what_was_written_before_a_connection_was_lost_is_handled_before_w
         await a.mailbox.wait_for(b"b", before + after)
         assert a.mailbox.numbers == {b"b": [*range(before + after)]}
         assert (a.mailbox.ups, a.mailbox.lost) == (2, ["the connection was closed by the peer"])
+
+
+@KINDS
+@pytest.mark.parametrize("lane", [Lane.control, Lane.ordinary])
+async def test_links_handed_over_again_and_again_cost_none_of_those_under_way(kind: str, lane: Lane) -> None:
+    """Both ends begin one after the other, and at once, while both of them tell as fast as the lane lets them."""
+    handovers = 4
+    async with pair(kind) as nodes:
+        a, b = nodes.a, nodes.b
+        a.transport.keep([b.me])
+        b.transport.keep([a.me])
+        is_done = trio.Event()
+        told = {b"a": 0, b"b": 0}
+
+        async def tell(sender: Node, to: Node, who: bytes) -> None:
+            while not is_done.is_set():
+                await sender.say(to.me, who, told[who], lane)
+                told[who] += 1
+                if told[who] - len(to.mailbox.numbers.get(who, ())) > MESSAGES // 8 or lane is Lane.control:
+                    await to.mailbox.wait_for(who, told[who])
+
+        async with trio.open_nursery() as work:
+            work.start_soon(tell, a, b, b"a")
+            work.start_soon(tell, b, a, b"b")
+            await b.mailbox.wait_for(b"a", 1)
+            await a.mailbox.wait_for(b"b", 1)
+            for number in range(handovers):
+                [before] = a.transport.link_manager.sessions
+                for node in [(a,), (b,), (a, b)][number % 3]:
+                    node.transport.renew_links(0.0)
+                await before.over.wait()
+                while len(a.transport.link_manager.sessions) + len(b.transport.link_manager.sessions) > 2:
+                    await trio.lowlevel.checkpoint()
+            is_done.set()
+        await b.mailbox.wait_for(b"a", told[b"a"])
+        await a.mailbox.wait_for(b"b", told[b"b"])
+        assert b.mailbox.numbers == {b"a": [*range(told[b"a"])]}
+        assert a.mailbox.numbers == {b"b": [*range(told[b"b"])]}
+        for node in (a, b):
+            assert (node.mailbox.ups, node.mailbox.lost, node.mailbox.undelivered_count) == (1, [], 0)
+            assert node.transport.statistics().frames_unknown == 0
