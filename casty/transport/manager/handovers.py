@@ -32,6 +32,7 @@ from casty.wire.handshake import (
     encode_hello_ack,
     heirs_proof,
     is_heirs_proof,
+    proof_of,
 )
 
 RENEWAL_SPREAD = 5.0
@@ -107,6 +108,8 @@ class Handovers:
         """Return the hello on the new connection, with the proof that the old one is of the same two ends."""
         link, session = renewal.session.link, renewal.session
         hello = self._identity.hello_on(link.lane, renewal.nonce, link.peer.address)
+        # Of the secret of this very connection: that of another lane can be moving itself, and not be shared now.
+        hello = replace(hello, proof=proof_of(hello, link.peer, session.secret))
         return replace(hello, features=((HANDOVER, heirs_proof(hello, link.peer, session.secret)),))
 
     def acknowledged(self, renewal: Renewal, ack: HelloAck, arrival: Arrival) -> Session | None:
@@ -146,8 +149,7 @@ class Handovers:
         link = self._links.by_peer[hello.lane][hello.node]
         old = link.session
         assert old is not None, "there was no objection"
-        if (renewal := self._renewals.pop(old, None)) is not None:
-            renewal.scope.cancel()
+        self.ended(old)
         heir = self._make(link, arrival, new_secret())
         heir.can_hand_over = True
         heir.preface = encode_hello_ack(replace(ack, secret=heir.secret, features=CAN_HAND_OVER))
@@ -160,9 +162,16 @@ class Handovers:
         self._strangers.enter(heir)
 
     def ended(self, session: Session) -> None:
-        """Stop an attempt whose link is no more."""
-        if (renewal := self._renewals.pop(session, None)) is not None:
+        """Stop the attempt for a session that is over, or has another connection by now.
+
+        One whose hello is not said yet goes on until then: the other end would wonder at a broken handshake of TLS.
+        """
+        if (renewal := self._renewals.pop(session, None)) is not None and renewal.is_greeting:
             renewal.scope.cancel()
+
+    def is_wanted(self, renewal: Renewal) -> bool:
+        """Whether the hello of an attempt is still to be said."""
+        return self._renewals.get(renewal.session) is renewal
 
     def _may_begin(self, session: Session, renewal: Renewal | None = None) -> bool:
         link = session.link

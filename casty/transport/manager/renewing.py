@@ -55,6 +55,8 @@ class Renewing:
         connection = await self._network.connect(renewal.session.link.peer.address)
         heir = None
         try:
+            if not handovers.is_wanted(renewal):
+                return None
             renewal.is_greeting = True
             answer, decoder = await client_handshake(connection, handovers.hello(renewal), self._limits)
             if isinstance(answer, HelloAck):

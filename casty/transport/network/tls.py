@@ -93,6 +93,7 @@ class TlsNetwork:
             self._network.cover()
         self._live: dict[TlsConnection, None] = {}
         self._warned_at = -math.inf
+        self._left_at_warning = 0.0
         self.reloads = 0
         """Number of times that changed files were taken: links made before show certificates of before."""
         self.wall_time: Callable[[], float] = time.time
@@ -195,9 +196,10 @@ class TlsNetwork:
     def _warn_of_own(self) -> None:
         left, own, now = self.seconds_left, self._credentials.own, trio.current_time()
         denial = self._credentials.own_denial
-        if (left > EXPIRES_SOON and denial is None) or now - self._warned_at < WARN_EVERY:
+        is_news, has_just_ended = left <= EXPIRES_SOON or denial is not None, left <= 0 < self._left_at_warning
+        if not is_news or (now - self._warned_at < WARN_EVERY and not has_just_ended):
             return
-        self._warned_at = now
+        self._warned_at, self._left_at_warning = now, left
         if left <= 0:
             logger.error("the TLS certificate of this node, %s, has ended: other nodes refuse it", own.uri)
         elif denial is not None:
