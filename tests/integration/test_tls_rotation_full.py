@@ -1,0 +1,179 @@
+"""Certificates of a running cluster over TCP, replaced one after the other, and one that is not.
+
+The certificates of the beginning end during the test, and a link that still shows one is cut: so links that were not
+handed over would cost messages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import trio
+from helpers.certificates import TestCa
+
+import casty
+from casty import ActorContext, ActorRef, Behavior, Behaviors, ClusteredActorSystem, TlsConfig
+from casty.config.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE
+
+PATIENCE = 240.0
+ASKS = 64
+RELOAD_EVERY = 0.3
+STEP = 9.0
+"""Seconds between two replacements: the files are found, and the links handed over, at a time of its own each."""
+FIRST_LASTS = timedelta(seconds=30)
+
+
+@casty.message("tests.rotation.Told")
+@dataclass(frozen=True)
+class Told:
+    by: str
+    number: int
+
+
+@casty.message("tests.rotation.Asked")
+@dataclass(frozen=True)
+class Asked:
+    number: int
+    reply_to: ActorRef[int]
+
+
+Message = Told | Asked
+
+
+@dataclass
+class Load:
+    """Three nodes, all that they tell and ask one another, and what has come of it."""
+
+    nodes: dict[str, ClusteredActorSystem]
+    got: dict[tuple[str, str], list[int]] = field(default_factory=dict[tuple[str, str], list[int]])
+    told: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    answered: int = 0
+    is_done: bool = False
+
+    def offer(self, name: str) -> None:
+        async def take(_: ActorContext[Message], message: Message) -> Behavior[Message]:
+            if isinstance(message, Told):
+                self.got.setdefault((message.by, name), []).append(message.number)
+            else:
+                message.reply_to.tell(message.number)
+            return Behaviors.same()
+
+        self.nodes[name].spawn(Behaviors.receive(take), "sink")
+
+    def ref(self, by: str, to: str) -> ActorRef[Message]:
+        return self.nodes[by].remote("/sink", self.nodes[to].self_node).of(Message)
+
+    async def tell(self, by: str, to: str) -> None:
+        ref = self.ref(by, to)
+        while not self.is_done:
+            number = self.told.get((by, to), 0)
+            await ref.send(Told(by, number))
+            self.told[by, to] = number + 1
+            await trio.sleep(0.005)  # as fast as it goes, the asks would wait behind tells, and say nothing of links
+
+    async def ask(self, by: str, to: str) -> None:
+        ref, number = self.ref(by, to), 0
+        while not self.is_done:
+            number += 1
+            assert await self.nodes[by].ask(ref, partial(Asked, number), timeout=30) == number
+            self.answered += 1
+            await trio.sleep(0.02)
+
+    @asynccontextmanager
+    async def run(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """Keep ASKS asks in flight, and tell from each to each, meanwhile."""
+        pairs = list(permutations(names, 2))
+        async with trio.open_nursery() as nursery:
+            for by, to in pairs:
+                nursery.start_soon(self.tell, by, to)
+            for number in range(ASKS):
+                nursery.start_soon(self.ask, *pairs[number % len(pairs)])
+            yield
+            self.is_done = True
+
+    async def check(self) -> None:
+        while sum(map(len, self.got.values())) < sum(self.told.values()):  # noqa: ASYNC110  # real time
+            await trio.sleep(0.05)
+        assert self.got == {pair: [*range(count)] for pair, count in self.told.items()}
+        assert self.answered > ASKS and all(self.told.values())
+
+
+@asynccontextmanager
+async def cluster(configs: dict[str, TlsConfig]) -> AsyncIterator[Load]:
+    async with AsyncExitStack() as stack:
+        load, seeds = Load({}), list[tuple[str, int]]()
+        for name, tls in configs.items():
+            node = ClusteredActorSystem(
+                name="shop", host="127.0.0.1", port=0, node_id=name, seed_nodes=seeds, required_quorum=len(seeds) + 1,
+                tls=replace(tls, reload_every=RELOAD_EVERY),
+            )  # fmt: skip
+            load.nodes[name] = await stack.enter_async_context(node)
+            load.offer(name)
+            seeds = seeds or [(node.self_node.host, node.self_node.port)]
+        yield load
+
+
+def issue(ca: TestCa, folder: Path, name: str, lasts: timedelta = timedelta(days=30)) -> TlsConfig:
+    return ca.issue(folder / name, f"spiffe://shop/node/{name}", lasts=lasts)
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings, but those of certificates that end soon."""
+    found = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    return [line for line in found if ", ends in " not in line and "cannot be used" not in line]
+
+
+async def test_leaf_and_ca_are_replaced_under_load_and_no_message_is_lost_refused_or_overtaken(tmp_path, caplog):
+    old, new, names = TestCa.make("old"), TestCa.make("new"), "abc"
+
+    def believe(*cas: TestCa) -> None:
+        for name in names:
+            (tmp_path / name / CA_FILE).write_bytes(b"".join(ca.pem for ca in cas))
+
+    def reissue(ca: TestCa, lasts: timedelta) -> None:
+        for name in names:
+            issue(ca, tmp_path / "made", name, lasts)
+            for file in (CERTIFICATE_FILE, KEY_FILE):
+                (tmp_path / "made" / name / file).replace(tmp_path / name / file)
+
+    with trio.fail_after(PATIENCE):
+        async with cluster({name: issue(old, tmp_path, name, FIRST_LASTS) for name in names}) as load:
+            began = trio.current_time()
+            async with load.run(names):
+                reissue(old, FIRST_LASTS)
+                await trio.sleep(STEP)
+                believe(old, new)
+                await trio.sleep(STEP)
+                reissue(new, timedelta(days=30))
+                await trio.sleep(STEP)
+                believe(new)
+                await trio.sleep(STEP)
+                await trio.sleep_until(began + FIRST_LASTS.total_seconds() + 5)
+            await load.check()
+            assert complaints(caplog) == []
+            members = (await load.nodes["a"].get_cluster_state()).members
+            assert len(members) == len(names)
+
+
+async def test_a_node_whose_certificate_has_ended_is_cut_off_and_says_why_and_the_others_go_on(tmp_path, caplog):
+    ca, lasts = TestCa.make(), timedelta(seconds=15)
+    configs = {name: issue(ca, tmp_path, name, lasts if name == "c" else timedelta(days=30)) for name in "abc"}
+    with trio.fail_after(PATIENCE), pytest.raises(casty.NodeDowned, match="could not reach a majority"):
+        async with cluster(configs) as load:
+            async with load.run("ab"):
+                await trio.sleep(lasts.total_seconds())
+                await load.nodes["c"].wait_stopped()
+            await load.check()
+            told = "\n".join(complaints(caplog))
+            assert "the certificate of spiffe://shop/node/c ended at " in told
+            assert "the TLS certificate of this node, spiffe://shop/node/c, has ended: other nodes refuse it" in told
+            assert "the certificate of spiffe://shop/node/a" not in told
+            assert "the certificate of spiffe://shop/node/b" not in told
