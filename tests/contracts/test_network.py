@@ -533,6 +533,16 @@ async def _cancel_soon(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
+async def test_who_is_cancelled_before_a_write_writes_nothing(sides: Sides) -> None:
+    async with connected(sides) as (near, far):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await near.send(b"cancelled")
+        assert scope.cancelled_caught
+        await near.aclose()
+        assert await read_all(far) == b""
+
+
 async def test_a_cancelled_close_has_closed(sides: Sides) -> None:
     async with connected(sides) as (near, far):
         with trio.CancelScope() as scope:

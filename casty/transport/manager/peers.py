@@ -629,6 +629,8 @@ class RemoteTransport:
         connection = await self._network.connect(dial.address, named_by=named_by)
         session = None
         try:
+            if dial.is_given_up:  # a hello now would replace the link that this node has accepted meanwhile
+                return None
             dial.phase = DialPhase.greeting
             answer, decoder = await client_handshake(connection, exchange.identity.hello(dial), self._limits)
             if isinstance(answer, HelloAck):

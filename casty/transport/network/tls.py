@@ -383,6 +383,7 @@ class TlsConnection:
 
     async def send(self, data: bytes | memoryview) -> None:
         """Write all of ``data``, as `receive` reads; ConnectionLost when the stream broke or was closed."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # which the stream does not: it writes what needs no waiting
         stream = await self._shaken()
         try:
             if self._owed:

@@ -310,6 +310,51 @@ async def test_simultaneous_dials_become_one_link(autojump_clock, world, lane: L
     assert world.network.connection_count == 1
 
 
+class DeafToCancels:
+    """A host whose first dial, and the writes there, take no notice of a cancel, as writes of TLS did."""
+
+    def __init__(self, host, until) -> None:
+        self.host, self.until = host, until
+        self.dials = 0
+
+    async def listen(self, host, port):
+        return await self.host.listen(host, port)
+
+    async def connect(self, address, *, named_by=None):
+        self.dials += 1
+        if self.dials > 1:  # the other one asks who is there
+            return await self.host.connect(address, named_by=named_by)
+        with trio.CancelScope(shield=True):
+            connection = await self.host.connect(address, named_by=named_by)
+            await self.until.wait()
+        send = connection.send
+
+        async def send_whatever_comes(data) -> None:
+            with trio.CancelScope(shield=True):
+                await send(data)
+
+        connection.send = send_whatever_comes
+        return connection
+
+
+async def test_a_dial_won_by_the_peer_as_it_connects_says_no_hello(autojump_clock, world) -> None:
+    may_connect = trio.Event()
+    a = await world.node("a", network=DeafToCancels(world.network.host("a"), may_connect))
+    b = await world.node("b")
+    a.say(b, b"from a")
+    b.say(a, b"from b")
+    await b.told.wait("frame")
+    await a.told.wait("frame")
+    may_connect.set()
+    await trio.sleep(1)
+    for one, other in ((a, b), (b, a)):
+        one.say(other, b"more")
+        assert not one.told.all("link_lost")
+    await trio.sleep(60)
+    assert (a.told.bodies, b.told.bodies) == ([b"from b", b"more"], [b"from a", b"more"])
+    assert world.network.connection_count == 1
+
+
 @pytest.mark.parametrize("late", [0.05, 0.2, 0.5, 0.9, 1.1, 1.5])
 async def test_dials_that_cross_late_do_not_flap(autojump_clock, world, late: float) -> None:
     a, b = await world.node("a"), await world.node("b")
