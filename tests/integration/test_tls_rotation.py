@@ -7,6 +7,7 @@ handed over would cost messages.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,10 @@ from helpers.certificates import TestCa
 
 import casty
 from casty import ActorContext, ActorRef, Behavior, Behaviors, ClusteredActorSystem, TlsConfig
+from casty.config.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE
+from casty.testing.inspect import node_of
+from casty.transport.manager import handovers
+from casty.transport.manager.peers import HOUSEKEEPING_INTERVAL
 
 PATIENCE = 240.0
 ASKS = 64
@@ -144,3 +149,64 @@ async def test_a_node_whose_certificate_has_ended_is_cut_off_and_says_why_and_th
             assert "the TLS certificate of this node, spiffe://shop/node/c, has ended: other nodes refuse it" in told
             assert "the certificate of spiffe://shop/node/a" not in told
             assert "the certificate of spiffe://shop/node/b" not in told
+
+
+@dataclass
+class Files:
+    """The files of three nodes, replaced under them; certificates of before are denied, one step later each."""
+
+    folder: Path
+    caplog: pytest.LogCaptureFixture
+    steps: int = 0
+    serials: list[int] = field(default_factory=list[int])
+
+    def issue(self, ca: TestCa, name: str, folder: Path) -> TlsConfig:
+        self.serials.append(len(self.serials) + 1)
+        tls = ca.issue(folder / name, f"spiffe://shop/node/{name}", serial=self.serials[-1])
+        return replace(tls, denied=self.folder / "denied")
+
+    def reissue(self, ca: TestCa) -> None:
+        for name in "abc":
+            self.issue(ca, name, self.folder / "made")
+            for file in (CERTIFICATE_FILE, KEY_FILE):
+                (self.folder / "made" / name / file).replace(self.folder / name / file)
+
+    def believe(self, *cas: TestCa) -> None:
+        """Believe these, and none of the certificates before those that are shown now."""
+        for name in "abc":
+            (self.folder / name / CA_FILE).write_bytes(b"".join(ca.pem for ca in cas))
+        (self.folder / "denied").write_text("".join(f"{serial:x}\n" for serial in self.serials[: -len("abc")]))
+
+    async def taken(self, load: Load) -> None:
+        """Return when each node has read its files, and no link is to get another connection for it any more."""
+        self.steps += 1
+        while sum("were read anew" in line for line in self.caplog.messages) < self.steps * len(load.nodes):  # noqa: ASYNC110  # real time
+            await trio.sleep(0.05)
+        await trio.sleep(1.5 * HOUSEKEEPING_INTERVAL)
+        managers = [transport.link_manager for node in load.nodes.values() if (transport := node_of(node).transport)]
+        while any(session.renew_at < math.inf for manager in managers for session in manager.sessions):  # noqa: ASYNC110  # as above
+            await trio.sleep(0.05)
+
+
+async def test_leaf_and_ca_are_replaced_under_load_and_no_message_is_lost_refused_or_overtaken(
+    tmp_path, caplog, monkeypatch
+):
+    """A link that still shows a certificate of before is cut when that is denied, and would cost messages."""
+    monkeypatch.setattr(handovers, "RENEWAL_SPREAD", 0.5)
+    caplog.set_level(logging.INFO, "casty.transport")
+    old, new, files = TestCa.make("old"), TestCa.make("new"), Files(tmp_path, caplog)
+    (tmp_path / "denied").touch()
+    with trio.fail_after(PATIENCE):
+        async with cluster({name: files.issue(old, name, tmp_path) for name in "abc"}) as load:
+            async with load.run("abc"):
+                files.reissue(old)
+                await files.taken(load)
+                files.believe(old, new)
+                await files.taken(load)
+                files.reissue(new)
+                await files.taken(load)
+                files.believe(new)
+                await files.taken(load)
+            await load.check()
+            assert complaints(caplog) == []
+            assert len((await load.nodes["a"].get_cluster_state()).members) == len("abc")
