@@ -43,6 +43,7 @@ class DialTask:
     __slots__ = (
         "_resumed",
         "address",
+        "begun",
         "failures",
         "is_given_up",
         "is_peer_waiting",
@@ -58,6 +59,7 @@ class DialTask:
         self, address: NodeAddress, lane: Lane, *, failures: int, is_requested: bool, is_redirected: bool = False
     ) -> None:
         self.address = address
+        self.begun = 0.0
         self.lane = lane
         self.failures = failures
         self.is_requested = is_requested
@@ -87,6 +89,7 @@ class DialTask:
 
     def begin(self, rng: Random) -> None:
         """Start an attempt."""
+        self.begun = trio.current_time()
         self.is_peer_waiting = False
         self.nonce = rng.getrandbits(NONCE_BITS) or 1
         self.phase = DialPhase.connecting

@@ -7,6 +7,7 @@ is gone; and at most one new connection stands beside each old one, whatever its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
@@ -45,20 +46,22 @@ RENEW_AGAIN = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Connection over which hellos were exchanged, and the bytes behind them."""
+    """Connection over which hellos were exchanged, and the bytes behind them; ``begun`` before any handshake."""
 
     connection: Connection
     decoder: FrameDecoder
+    begun: float
 
 
 class Renewal:
     """Attempt to give the link of a session another connection; ``nonce`` is that of its hello."""
 
-    __slots__ = ("is_greeting", "nonce", "scope", "session")
+    __slots__ = ("begun", "is_greeting", "nonce", "scope", "session")
 
     def __init__(self, session: Session, nonce: int) -> None:
         self.session = session
         self.nonce = nonce
+        self.begun = trio.current_time()
         self.scope = trio.CancelScope()
         self.is_greeting = False
 
@@ -69,7 +72,7 @@ class Renewal:
 class Handovers:
     """Handovers of one run of a node. ``make`` makes the session of a link on another connection."""
 
-    __slots__ = ("_identity", "_links", "_local", "_make", "_renewals", "_sessions", "_strangers")
+    __slots__ = ("_identity", "_links", "_local", "_make", "_renewals", "_scheduled_at", "_sessions", "_strangers")
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Handovers:
         self._strangers = strangers
         self._make = make
         self._renewals: dict[Session, Renewal] = {}
+        self._scheduled_at = -math.inf
 
     def schedule(self, rng: Random, spread: float | None = None) -> None:
         """Let each link that is up have another connection soon, at a time of its own."""
@@ -94,6 +98,13 @@ class Handovers:
             spread = max(RENEWAL_SPREAD, RENEWAL_SPREAD_EACH * len(self._sessions))
         for session in self._sessions:
             session.renew_at = now + spread * rng.random()
+        self._scheduled_at = now
+
+    def renewal_time(self, arrival: Arrival) -> float:
+        """Return when the link on a connection is to have another one: at once where a handshake was under way as all
+        others were scheduled, since it may have shown a certificate of before.
+        """
+        return trio.current_time() if arrival.begun <= self._scheduled_at else math.inf
 
     def begin(self, rng: Random) -> list[Renewal]:
         """Return the attempts due now."""

@@ -147,7 +147,7 @@ class LinkManager:
                 self._redirect(dial, ack.node)
                 return None
             del self.dials[dial.address, dial.lane]
-            session = self._establish(ack.node, dial.lane, Arrival(connection, decoder), ack.secret)
+            session = self._establish(ack.node, dial.lane, Arrival(connection, decoder, dial.begun), ack.secret)
             session.was_dialled = True
             session.can_hand_over = can_hand_over(ack)
         return session
@@ -183,23 +183,23 @@ class LinkManager:
         if self.dials.get((dial.address, dial.lane)) is dial:
             self.attempt_failed(dial, refused=False, reason="an error in this node, see its log", is_hopeless=True)
 
-    def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
+    def answer(self, hello: Hello, arrival: Arrival) -> Session | HelloAck | Refused:
         """Decide on a hello: a session, a refusal, or, for a mere question and for this node itself, a bare
         acknowledgement.
 
         Whose hello it is must be known by now (`casty.transport.manager.identity_verifier`).
         """
-        answer = self.objection(hello, connection.remote) or self.identity.negotiate(hello)
+        answer = self.objection(hello, arrival.connection.remote) or self.identity.negotiate(hello)
         if isinstance(answer, Refused) or hello.node == self.local:
             return answer
         if self.identity.only_asks(hello):
             return self.identity.answer(hello, answer)
         if is_for_an_heir(hello):
-            return self.handovers.answer(hello, answer, Arrival(connection, decoder))
+            return self.handovers.answer(hello, answer, arrival)
         with self.reports:
-            if (link := self.strangers.displaced_by(hello, connection.remote)) is not None:
+            if (link := self.strangers.displaced_by(hello, arrival.connection.remote)) is not None:
                 self._drop(link, "it is no member, and others have come", graceful=True)
-            session = self._establish(hello.node, hello.lane, Arrival(connection, decoder), new_secret())
+            session = self._establish(hello.node, hello.lane, arrival, new_secret())
             session.can_hand_over = can_hand_over(hello)
             session.preface = encode_hello_ack(replace(answer, secret=session.secret, features=CAN_HAND_OVER))
         return session
@@ -407,6 +407,7 @@ class LinkManager:
     def _make(self, link: Link, arrival: Arrival, secret: bytes) -> Session:
         session = Session(link, arrival.connection, arrival.decoder, limits=self.limits, owner=self._owner)
         session.secret = secret
+        session.renew_at = self.handovers.renewal_time(arrival)
         self.sessions[session] = None
         if self.is_closing:
             session.finish()

@@ -29,6 +29,7 @@ from casty.transport.links.link_table import TransportStatistics
 from casty.transport.links.session import Session
 from casty.transport.manager.client_port import ClientPort, ClientRun
 from casty.transport.manager.dialling import DialPhase, DialTask
+from casty.transport.manager.handovers import Arrival
 from casty.transport.manager.identity import LocalNode
 from casty.transport.manager.identity_verifier import IdentityVerifier
 from casty.transport.manager.inbound import InboundHandler
@@ -547,6 +548,7 @@ class RemoteTransport:
     async def _let_in(self, connection: Connection, exchange: LinkManager) -> Session | ClientRun | None:
         """Return the session made from a hello; every other peer is turned away."""
         hello: Hello | None = None
+        begun = trio.current_time()
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 said, decoder = await server_handshake(connection, self._limits)
@@ -559,7 +561,7 @@ class RemoteTransport:
                     doubt = exchange.objection(hello, host) or await self._identity_verifier.doubt(
                         hello, host, exchange
                     )
-                    answer = doubt or exchange.answer(hello, connection, decoder)
+                    answer = doubt or exchange.answer(hello, Arrival(connection, decoder, begun))
                 if isinstance(answer, HelloAck):
                     is_asked = hello is not None and hello.lane is Lane.status
                     more = await self._status_responder.report(connection.remote, exchange) if is_asked else b""

@@ -60,7 +60,7 @@ class Renewing:
             renewal.is_greeting = True
             answer, decoder = await client_handshake(connection, handovers.hello(renewal), self._limits)
             if isinstance(answer, HelloAck):
-                heir = handovers.acknowledged(renewal, answer, Arrival(connection, decoder))
+                heir = handovers.acknowledged(renewal, answer, Arrival(connection, decoder, renewal.begun))
             elif answer != SIMULTANEOUS_DIAL:
                 self._tell(renewal, f"refused: {printable(answer.reason)}")
             return heir

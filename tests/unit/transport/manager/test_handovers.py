@@ -356,3 +356,24 @@ async def test_a_handover_that_the_acceptor_does_not_answer_ends_the_link_in_tim
     assert await a.told.wait("link_lost") == (run, Lane.ordinary, LATE, False)
     assert HANDOVER_MAX <= trio.current_time() - began <= HANDOVER_MAX + 3
     assert len(a.transport.link_manager.sessions) <= 1
+
+
+@pytest.mark.parametrize("lane", [Lane.control, Lane.ordinary])
+async def test_a_link_whose_handshake_was_under_way_at_the_renewal_of_all_is_renewed_as_well(
+    autojump_clock, world, lane
+) -> None:
+    a, b = [await world.node(name, number) for number, name in enumerate("ab", 1)]
+    a.transport.keep([b.me])
+    b.transport.keep([a.me])
+    world.network.delay("a", "b", 0.3)
+    a.transport.dial(b.me.address, lane)
+    await trio.sleep(0.2)
+    a.transport.renew_links(0.0)
+    await a.told.wait("link_up")
+    first = session_of(a, b, lane)
+    await trio.sleep(5)
+    second = session_of(a, b, lane)
+    assert second is not first and first.over.is_set()
+    await trio.sleep(2 * RENEW_AGAIN)
+    assert session_of(a, b, lane) is second, "once is enough"
+    assert quiet(a, b)
