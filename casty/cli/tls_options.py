@@ -15,14 +15,19 @@ NAMES = tuple(field.name for field in fields(TlsConfig))
 
 
 def tls_of(folder: Path | None, environ: Mapping[str, str], in_file: TlsConfig | None) -> TlsConfig | None:
-    """Return the files meant: those of the folder, else of the environment, else of the configuration file."""
-    if folder is not None:
-        return TlsConfig.folder(folder)
+    """Return the files meant: those of the folder, else of the environment, else of the configuration file.
+
+    A folder has three files; who is denied, and the other settings, hold with it as without it.
+    """
     said: dict[str, Any] = {}
-    for name in (*FILES, "denied", "reload_every"):
+    for name in (*(FILES if folder is None else ()), "denied", "reload_every"):
         if value := environ.get(PREFIX + name.upper()):
             said[name] = _seconds(value) if name == "reload_every" else value
-    base = TlsConfig.folder(environ[PREFIX + "DIR"]) if environ.get(PREFIX + "DIR") else in_file
+    base, place = in_file, folder or environ.get(PREFIX + "DIR")
+    if place:
+        there = TlsConfig.folder(place)
+        files = {name: getattr(there, name) for name in FILES}
+        base = there if in_file is None else replace(in_file, **files)
     if base is not None:
         return replace(base, **said)
     if not said:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casty import ConfigError, TlsConfig
@@ -18,6 +20,18 @@ def test_the_option_wins_over_the_environment_and_that_over_the_file(tmp_path):
     assert tls_of(None, {"CASTY_TLS_DENIED": "no"}, IN_FILE) == TlsConfig("f.crt", "f.key", "f.ca", denied="no")
     assert tls_of(None, {"CASTY_TLS_DIR": str(tmp_path)}, IN_FILE) == TlsConfig.folder(str(tmp_path))
     assert tls_of(None, {}, IN_FILE) == IN_FILE and tls_of(None, {}, None) is None
+
+
+def test_who_is_denied_and_accepted_is_so_with_a_folder_too(tmp_path):
+    accept = {"member": ["spiffe://x/{node_id}"]}
+    in_file = TlsConfig("f.crt", "f.key", "f.ca", denied="file", accept=accept, reload_every=1.0)
+    three = TlsConfig.folder(tmp_path)
+    expected = TlsConfig(three.certificate, three.private_key, three.ca, denied="file", accept=accept, reload_every=1.0)
+    assert tls_of(tmp_path, {}, in_file) == expected
+    assert tls_of(None, {"CASTY_TLS_DIR": str(tmp_path)}, in_file) == expected
+    environ = {"CASTY_TLS_DENIED": "environ", "CASTY_TLS_RELOAD_EVERY": "2"}
+    assert tls_of(tmp_path, environ, in_file) == replace(expected, denied="environ", reload_every=2.0)
+    assert tls_of(tmp_path, environ, None) == replace(three, denied="environ", reload_every=2.0)
 
 
 @pytest.mark.parametrize(
