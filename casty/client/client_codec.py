@@ -29,7 +29,7 @@ class ClientCodec:
         system_name: Name of the cluster's system.
         limits: Bounds of messages.
         wire_types: Classes of others whose values travel.
-        way: Way of messages to refs that the client was given.
+        way: Way of messages to refs given to the client.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ClientCodec:
     def to_given(
         self, path: str, message: object, message_type: object, wait: bytes
     ) -> tuple[bytes, AskRef[Never] | None]:
-        """Return the frame of a message to a ref that the client was given, as `to_entity`."""
+        """Return the frame of a message to a ref given to the client, as `to_entity`."""
         return self._frame(path, message, message_type, wait, wait)
 
     def decode(self, body: bytes) -> Envelope:

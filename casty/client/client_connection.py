@@ -11,7 +11,7 @@ from casty.client.client_codec import ClientCodec
 from casty.errors import AskFailed, DecodeError, ProtocolError
 from casty.runtime.messaging.ask import WAITING, AskRef
 from casty.schema.names import printable
-from casty.transport.links.frame_pipe import FramePipe
+from casty.transport.clients.frame_pipe import FramePipe
 from casty.transport.links.link import GOODBYE_FRAME
 from casty.transport.network.interface import ConnectionLost
 from casty.wire.control.cancel_request import withdraw_frame
@@ -20,7 +20,7 @@ from casty.wire.envelope import Envelope, Notice
 from casty.wire.frame import FrameKind
 
 SILENCE_MAX = 3.0
-"""Seconds without a word of the node, which says something each second."""
+"""Seconds without a word of the node, a second between two of them."""
 ASKS_MAX = 1_000
 """Asks without an answer on one connection: the node takes no more."""
 
@@ -36,11 +36,11 @@ class ConnectionOwner(Protocol):
     """Receiver of what comes by a connection."""
 
     def replied(self, serial: int, envelope: Envelope, slot: AskRef[Never]) -> None:
-        """Take a reply to an ask that waits."""
+        """Take a reply to a waiting ask."""
         ...
 
     def not_taken(self, notice: Notice, reason: str) -> None:
-        """Take note of a tell that the node has not taken."""
+        """Take note of a tell not taken by the node."""
         ...
 
     def learned(self, addresses: list[NodeAddress]) -> None:
@@ -73,7 +73,7 @@ class ClientConnection:
         self.node = node
         self.number = number
         self.asks: dict[int, AskRef[Never]] = {}
-        """Slots of the asks that went by it, by their numbers."""
+        """Slots of the asks on their way by it, by their numbers."""
         self.unusable = trio.Event()
         """Set when nothing new may go by it: it is lost, or its node leaves."""
         self.fault = ""

@@ -145,11 +145,11 @@ class ClientLink:
         await trio.lowlevel.checkpoint()
 
     def tell_given(self, ref: GivenActorRef[Any], message: object) -> None:
-        """Send a message to a ref that the client was given."""
+        """Send a message to a ref given to the client."""
         self.post(ref, message)
 
     def request_given(self, ref: GivenActorRef[Any], request: Request) -> UnsentRequest | None:
-        """Send a request to a ref that the client was given."""
+        """Send a request to a ref given to the client."""
         return self.post(ref, request)
 
     def withdraw(self, letter: HeldLetter) -> None:
@@ -159,7 +159,7 @@ class ClientLink:
             self._held_bytes -= letter.size
 
     def replied(self, serial: int, envelope: Envelope, slot: AskRef[Never]) -> None:
-        """Take a reply to an ask that waits."""
+        """Take a reply to a waiting ask."""
         if not self._local.reply(serial, envelope.uid, envelope.message, envelope.name) and slot.answer is WAITING:
             text = f"the reply is of another type than was asked for: {envelope.name}"
             slot.refuse(AskFailed(text, "reply_lost"))
@@ -167,7 +167,7 @@ class ClientLink:
             self._flush()
 
     def not_taken(self, notice: Notice, reason: str) -> None:
-        """Make a dead letter of a tell that the node has not taken."""
+        """Make a dead letter of a tell not taken by the node."""
         ref = self._kernel.ref_for(notice.path, 0)
         self._kernel.dead_letter(None, ref, NOT_SENT, reason, shown=MessageSummary(notice.name, 0))
 

@@ -15,7 +15,7 @@ from casty.client.given_ref import GivenWay
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.schema.names import printable
-from casty.transport.links.frame_pipe import FramePipe
+from casty.transport.clients.frame_pipe import FramePipe
 from casty.transport.links.hello import client_handshake
 from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network, close
 from casty.wire.frame import Lane
@@ -75,7 +75,7 @@ class ClientDialler:
         return "; ".join(told) or "none was tried yet"
 
     def codec(self, way: GivenWay) -> ClientCodec:
-        """Return the codec of the client, whose refs go by ``way``."""
+        """Return the codec of the client, for refs by ``way``."""
         self._codec = ClientCodec(
             self.own, system_name=self._system_name, limits=self._limits, wire_types=self._wire_types, way=way
         )

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class GivenWay(Protocol):
-    """Way of messages to refs that the client was given."""
+    """Way of messages to refs given to the client."""
 
     def tell_given(self, ref: GivenActorRef[Any], message: object) -> None:
         """Hand over a message."""
@@ -38,7 +38,7 @@ class GivenActorRef(AskableRef[M_contra]):
         self.message_type = message_type
         """Type of its messages, as the reply had it."""
         self.session = session
-        """Number of the connection that it is good on."""
+        """Number of the connection for which it is good."""
 
     @property
     def address(self) -> ActorAddress:

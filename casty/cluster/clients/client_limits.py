@@ -9,7 +9,7 @@ CONNECTIONS_MAX: Final = 1_024
 ASKS_MAX: Final = 1_000
 """Asks of one client without an answer yet."""
 CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Bytes of one client's unanswered asks; and of the replies that it has not read."""
+"""Bytes of one client's unanswered asks; and of its unread replies."""
 ALL_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of both, of all clients of the node."""
 TELLS_PER_SECOND: Final = 1_000

@@ -27,8 +27,8 @@ from casty.refs import ActorRef
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef
 from casty.schema.names import printable
+from casty.transport.clients.frame_pipe import FramePipe
 from casty.transport.limits.token_bucket import TokenBucket
-from casty.transport.links.frame_pipe import FramePipe
 from casty.transport.links.link import GOODBYE_FRAME
 from casty.transport.network.interface import ConnectionLost
 from casty.wire.control.cancel_request import decode_withdraw
@@ -67,7 +67,7 @@ class ClientHost(Protocol):
         ...
 
     def leave_session(self, session: ClientSession) -> None:
-        """Forget a session that is over."""
+        """Forget an ended session."""
         ...
 
 
@@ -113,7 +113,7 @@ class ClientSession:
         self.pipe.finish(GOODBYE_FRAME)
 
     def end(self, what: str, reason: str) -> None:
-        """Hang up on a client that breaks a rule."""
+        """Hang up on a client for breaking a rule."""
         if not self._is_over:
             self._is_over = True
             self._host.refused(self, what, f"{reason}; the connection is closed")

@@ -24,7 +24,7 @@ from casty.cluster.node import ClusterNode
 from casty.protocol.state.member import MemberStatus
 from casty.runtime.messaging.entity_ref import SINGLETON_ID
 from casty.runtime.messaging.ref import AskableRef
-from casty.transport.links.frame_pipe import FramePipe
+from casty.transport.clients.frame_pipe import FramePipe
 from casty.transport.links.hello import LEAVING
 from casty.transport.network.interface import Connection
 from casty.wire.control.contact_points import contacts_frame
@@ -131,7 +131,7 @@ class Clients(ClusterExtension):
         return contacts_frame(up)
 
     def leave_session(self, session: ClientSession) -> None:
-        """Forget a session that is over."""
+        """Forget an ended session."""
         self.sessions.pop(session, None)
 
     def __repr__(self) -> str:

@@ -34,7 +34,7 @@ class GivenRefs:
         self._serial = count(1)
 
     def give(self, ref: ActorRef[Never], message_type: object) -> str:
-        """Return the path under which the client reaches the actor."""
+        """Return the client's path to the actor."""
         known = self._paths.get((ref, message_type))
         if known is not None:
             return known

@@ -62,7 +62,7 @@ class ClientSpoken:
         self._codec.register(ErrorReply)
         self._names: dict[object, frozenset[str]] = {}
         self._given: GivenRefs | None = None
-        """Refs of the client that a reply is written for."""
+        """Refs of the client for the reply being written."""
         self._speaker: Speaker | None = None
         self._ask = 0
         self._slot: RelayedAsk | None = None
@@ -118,7 +118,7 @@ class ClientSpoken:
         return frame
 
     def notice_frame(self, notice: Notice) -> bytes:
-        """Return the frame about a message that was not delivered."""
+        """Return the frame about an undelivered message."""
         return self._codec.frame_notice(notice)
 
     def _drop_slot(self) -> None:

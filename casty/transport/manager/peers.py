@@ -20,6 +20,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.schema.names import printable
+from casty.transport.clients.client_port import ClientPort, ClientRun
 from casty.transport.limits.descriptors import links_affordable
 from casty.transport.limits.handshake_slots import HandshakeSlots
 from casty.transport.limits.rate_limited_log import RateLimitedLog
@@ -27,7 +28,6 @@ from casty.transport.links.hello import HUNG_UP, SIMULTANEOUS_DIAL, HandshakeRef
 from casty.transport.links.link import GOODBYE_FRAME, Link
 from casty.transport.links.link_table import TransportStatistics
 from casty.transport.links.session import Session
-from casty.transport.manager.client_port import ClientPort, ClientRun
 from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.transport.manager.handovers import Arrival
 from casty.transport.manager.identity import LocalNode

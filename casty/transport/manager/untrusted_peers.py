@@ -141,7 +141,7 @@ class UntrustedPeers:
         self.holdings.note(session)
 
     def leave(self, session: Session) -> None:
-        """Forget a session that is over."""
+        """Forget an ended session."""
         self.holdings.release(session)
 
     def review(self, now: float) -> None:

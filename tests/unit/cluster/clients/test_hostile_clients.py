@@ -15,7 +15,7 @@ from helpers.entities import Carts, Command, Note, Notes
 from casty import Behaviors, EntityKey, TransportLimits
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.clients.client_limits import ASKS_MAX, CONNECTIONS_PER_HOST_MAX
-from casty.transport.links.frame_pipe import FramePipe
+from casty.transport.clients.frame_pipe import FramePipe
 from casty.transport.links.hello import client_handshake
 from casty.transport.network.interface import ConnectionLost
 from casty.wire.envelope import HAS_ENTITY, HAS_TAIL, encode_entity, encode_wait
