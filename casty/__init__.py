@@ -77,12 +77,14 @@ from casty.errors import (
 )
 from casty.journal import (
     Claim,
+    HistoryStore,
     Journal,
     JournalRewound,
     Record,
     SnapshotStore,
     StateStore,
     Stored,
+    StoredHistory,
     StoredSnapshot,
     slice_of,
 )
@@ -215,6 +217,7 @@ __all__ = [
     "Find",
     "FrameError",
     "GroupRouter",
+    "HistoryStore",
     "Inbox",
     "JoinRefused",
     "Journal",
@@ -295,6 +298,7 @@ __all__ = [
     "StateStore",
     "Stop",
     "Stored",
+    "StoredHistory",
     "StoredSnapshot",
     "Subscribe",
     "SubscribeTopology",

@@ -100,6 +100,30 @@ class StoredSnapshot:
     """The state."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """Snapshots of one persistence id, with the events behind the newest one, of one look at the store.
+
+    Events are columns of one length: a thousand small objects for each page are the collector's work, not a reader's.
+    """
+
+    snapshots: Sequence[StoredSnapshot] = ()
+    """Readable snapshots, the newest first."""
+    names: Sequence[str] = ()
+    """Stored names of the events, from the one after the newest snapshot, or from the first one."""
+    versions: Sequence[int] = ()
+    """Versions of their fields."""
+    payloads: Sequence[bytes] = ()
+    """Their fields by name, as msgpack."""
+    is_whole: bool = True
+    """Whether these are all events; `Journal.read` has the others."""
+
+    @property
+    def first(self) -> int:
+        """Number of the first event in the columns."""
+        return self.snapshots[0].seq + 1 if self.snapshots else 1
+
+
 @message("casty.JournalRewound")
 @dataclass(frozen=True, slots=True)
 class JournalRewound:
@@ -298,6 +322,39 @@ class SnapshotStore(Protocol):
             claim: Of the scope of the persistence id.
             persistence_id: Of the snapshots.
             keep: Snapshots to keep, at least 1.
+        """
+        ...
+
+
+@runtime_checkable
+class HistoryStore(Protocol):
+    """Journal and snapshot store with all that an entity starts from in one look.
+
+    A store need not be one: entities of other stores start from `SnapshotStore.load` and `Journal.read`. Where many
+    start at one time, it saves a way to the store for each of them.
+
+    >>> from casty import MemoryJournal, Record
+    >>> journal = MemoryJournal()
+    >>> async with journal.open():
+    ...     [claim] = await journal.claim(["cart/7"])
+    ...     await journal.append(claim, "cart/7", 0, [Record("cart.Added", 1, b"milk")])
+    ...     history = await journal.history("cart/7")
+    >>> history.first, history.payloads, history.is_whole
+    (1, [b'milk'], True)
+    """
+
+    async def history(self, persistence_id: str) -> StoredHistory | None:
+        """Read the snapshots of an id, and the events behind the newest one, up to a page of them.
+
+        Parameters:
+            persistence_id: Of the events and snapshots.
+
+        Returns:
+            The history, empty where nothing is stored. None where it is not one of readable rows without a gap: then
+            the other calls tell what is wrong with it.
+
+        Raises:
+            JournalUnavailable: The store cannot be reached.
         """
         ...
 

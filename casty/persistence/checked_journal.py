@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from casty.journal import PERSISTENCE_ID_LENGTH_MAX, Claim, Record, Stored, StoredSnapshot
+from casty.journal import PERSISTENCE_ID_LENGTH_MAX, Claim, Record, Stored, StoredHistory, StoredSnapshot
 from casty.persistence.arguments import (
     check_append,
     check_number,
@@ -72,6 +72,10 @@ class StoreCalls(Protocol):
 
     async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
         """Return the snapshots of an id, the newest first."""
+        ...
+
+    async def history(self, persistence_id: str) -> StoredHistory | None:
+        """Return the snapshots of an id and a page of the events behind the newest; None for unreadable ones."""
         ...
 
     async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
@@ -310,6 +314,23 @@ class CheckedJournal(ABC):
         """
         check_persistence_id(persistence_id)
         return await self._calls.load(persistence_id)
+
+    async def history(self, persistence_id: str) -> StoredHistory | None:
+        """Read the snapshots of an id, and the events behind the newest one, up to a page of them.
+
+        Parameters:
+            persistence_id: Of the events and snapshots.
+
+        Returns:
+            The history, empty where nothing is stored. None where it is not one of readable rows without a gap.
+
+        Raises:
+            ValueError: The id is too long, or empty.
+            JournalUnavailable: The store cannot be reached, or has no room; nothing was done.
+            RuntimeError: The journal is not open.
+        """
+        check_persistence_id(persistence_id)
+        return await self._calls.history(persistence_id)
 
     async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
         """Remove all snapshots of an id but the newest ones.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
-from casty.journal import Claim, Record, Stored, StoredSnapshot
+from casty.journal import Claim, Record, Stored, StoredHistory, StoredSnapshot
 from casty.persistence.checked_journal import CheckedJournal
 from casty.persistence.journal_view import IdEntry
 from casty.persistence.paging import PAGE_ROWS, Fetch
@@ -85,6 +85,10 @@ class StoreTables(Protocol):
 
     def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
         """Return the snapshots of an id, the newest first."""
+        ...
+
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        """Return the snapshots of an id and events behind the newest; None where one is missing or unreadable."""
         ...
 
     def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
@@ -205,6 +209,9 @@ class TableCalls:
 
     async def load(self, persistence_id: str) -> Sequence[StoredSnapshot]:
         return await self.look(lambda tables: tables.load(persistence_id))
+
+    async def history(self, persistence_id: str) -> StoredHistory | None:
+        return await self.look(lambda tables: tables.history(persistence_id, PAGE_ROWS))
 
     async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
         await self.change(lambda tables: tables.prune(claim, persistence_id, keep))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from casty.errors import Fenced, JournalDamaged, SequenceConflict
-from casty.journal import Claim, Record, Stored, StoredSnapshot, slice_of
+from casty.journal import Claim, Record, Stored, StoredHistory, StoredSnapshot, slice_of
 from casty.persistence.journal_view import IdEntry
 from casty.persistence.refusals import void_claim, wrong_deletion, wrong_event, wrong_revision, wrong_scope
 
@@ -145,6 +145,26 @@ class MemoryTables:
         kept = self.kept.get(persistence_id)
         return (
             [StoredSnapshot(seq, kept.snapshots[seq]) for seq in sorted(kept.snapshots, reverse=True)] if kept else []
+        )
+
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        """Return the snapshots of an id and events behind the newest; None where one is missing or unreadable."""
+        snapshots = self.load(persistence_id)
+        after = snapshots[0].seq if snapshots else 0
+        try:
+            found, last = self.page(persistence_id, after, None, limit)
+        except JournalDamaged:
+            return None
+        numbers = [stored.seq for stored in found]
+        if numbers != [*range(after + 1, after + 1 + len(found))] or (not found and last > after):
+            return None
+        records = [stored.record for stored in found]
+        return StoredHistory(
+            snapshots,
+            [record.name for record in records],
+            [record.version for record in records],
+            [record.payload for record in records],
+            after + len(found) >= last,
         )
 
     def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:

@@ -4,7 +4,13 @@ from casty.testing.detector_check import check_failure_detector
 from casty.testing.downing_check import check_downing_strategy
 from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
 from casty.testing.history import History, Operation
-from casty.testing.journal_contract import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
+from casty.testing.journal_contract import (
+    HISTORY_PROMISES,
+    JOURNAL_PROMISES,
+    SNAPSHOT_PROMISES,
+    STATE_PROMISES,
+    check_journal,
+)
 from casty.testing.kit.behavior_kit import BehaviorTestKit
 from casty.testing.kit.effects import (
     AdapterMade,
@@ -35,6 +41,7 @@ __all__ = [
     "Cancelled",
     "Effect",
     "EventSourcedTestKit",
+    "HISTORY_PROMISES",
     "History",
     "HistoryUndecided",
     "JOURNAL_PROMISES",

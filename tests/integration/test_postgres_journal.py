@@ -24,11 +24,11 @@ from casty.errors import (
     SequenceConflict,
 )
 from casty.journal import Claim, Journal, Record, SnapshotStore, StateStore, Stored
-from casty.persistence.postgres import PostgresJournal, connections, frozen_holders, postgres_store
+from casty.persistence.postgres import PostgresJournal, connections, frozen_holders, group_look, postgres_store
 from casty.persistence.postgres.packed_rows import unpack_events
 from casty.persistence.postgres.steps import STEPS, make_tables
 from casty.persistence.postgres.trio_connection import TrioConnection
-from casty.testing import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
+from casty.testing import HISTORY_PROMISES, JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
 
 HANG = 30
 
@@ -44,6 +44,20 @@ async def events(journal: Journal, persistence_id: str) -> list[str]:
 async def claimed(journal: Journal, scope: str, holder: str = "") -> Claim:
     (claim,) = await journal.claim([scope], holder)
     return claim
+
+
+async def looks(journal: PostgresJournal, *ids: str) -> list[int | None]:
+    """Return the events in one look at each id, all at one time; None where there is no readable history."""
+    found: dict[int, int | None] = {}
+
+    async def look(place: int, name: str) -> None:
+        history = await journal.history(name)
+        found[place] = history and len(history.names)
+
+    async with trio.open_nursery() as nursery:
+        for place, name in enumerate(ids):
+            nursery.start_soon(look, place, name)
+    return [found[place] for place in range(len(ids))]
 
 
 async def whole_tail(journal: Journal) -> list[Stored]:
@@ -205,7 +219,7 @@ async def test_a_step_that_fails_leaves_the_version_before(dsn: str) -> None:
 # The promises of every journal
 
 
-@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *STATE_PROMISES])
+@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *HISTORY_PROMISES, *STATE_PROMISES])
 async def test_it_keeps_the_promises_of_a_journal(postgres: PostgresServer, promise: str) -> None:
     await check_journal(lambda: PostgresJournal(postgres.dsn()), promise)
 
@@ -415,6 +429,7 @@ async def test_damage_is_named_after_what_came_before_it(
     assert (caught.value.persistence_id, caught.value.seq) == ("a", seq)
     assert given == list(range(1, seq))
     assert await events(journal, "b") == ["1", "2", "3"]
+    assert await looks(journal, "b", "a", "b") == [3, None, 3]
     await journal.append(claim, "b", 3, [event(4)])
 
 
@@ -429,6 +444,7 @@ async def test_a_damaged_snapshot_is_left_out_and_a_damaged_value_is_named(
         await connection.execute("UPDATE snapshots SET payload = 'torn' WHERE seq = 2")
         await connection.execute("UPDATE states SET revision = 2")
     assert [snapshot.seq for snapshot in await journal.load("a")] == [1]
+    assert await journal.history("a") is None
     assert "a snapshot is left out: the row 2 of 'a'" in caplog.text
     async with session(dsn) as connection:
         await connection.execute("UPDATE snapshots SET payload = 'torn'")
@@ -461,6 +477,30 @@ async def test_sessions_that_ended_while_idle_are_replaced_without_an_error(dsn:
             while await sessions(dsn) > 1:  # noqa: ASYNC110  # they end in the server
                 await trio.sleep(0.01)
         assert len(await events(journal, "a")) == number + 1
+
+
+async def test_looks_at_a_server_that_is_gone_fail_all_of_them_and_the_next_one_succeeds(
+    dsn: str, journal: PostgresJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await claimed(journal, "s")
+    for name in "abc":
+        await journal.append(claim, name, 0, [event(name)])
+    failures: list[JournalUnavailable] = []
+
+    async def fail(name: str) -> None:
+        with pytest.raises(JournalUnavailable) as caught:
+            await journal.history(name)
+        failures.append(caught.value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group_look, "HISTORIES", "SELECT pg_terminate_backend(pg_backend_pid()), $1")
+        async with trio.open_nursery() as nursery:
+            for name in "abc":
+                nursery.start_soon(fail, name)
+    assert len({id(failure) for failure in failures}) == 3
+    for name in "abc":
+        history = await journal.history(name)
+        assert history is not None and history.payloads == [name.encode()]
 
 
 async def test_every_acknowledged_event_is_there_after_sessions_were_ended_again_and_again(

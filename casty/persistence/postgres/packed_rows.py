@@ -15,7 +15,7 @@ from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format
 
 from casty.errors import JournalDamaged
-from casty.journal import Record, Stored
+from casty.journal import Record, Stored, StoredHistory, StoredSnapshot
 
 ADVICE: Final = "Restore it from a backup, or erase this id"
 _EVENT: Final = Struct("!qqdiqiii")
@@ -87,6 +87,67 @@ def unpack_events(persistence_id: str, after: int, packed: bytes) -> Iterator[St
         yield Stored(
             persistence_id, seq, position, Record(name.decode(), version, payload, command_id.decode()), written_at
         )
+
+
+def unpack_history(
+    persistence_id: str, newest: int | None, snapshots: bytes | None, last: int, packed: bytes | None
+) -> StoredHistory | None:
+    """Return a history as the statement for many packs it; None where anything in it is missing or differs.
+
+    Parameters:
+        persistence_id: Of the rows.
+        newest: Number of its newest snapshot, None without one.
+        snapshots: Its snapshots, the newest first; None where they are too large.
+        last: Number of its last event.
+        packed: Events behind the newest snapshot, as many as one look has.
+    """
+    kept = _unpack_snapshots(persistence_id.encode(), snapshots or b"")
+    if kept is None or (kept[0].seq if kept else None) != newest:
+        return None
+    after = newest or 0
+    columns = _unpack_columns(persistence_id.encode(), after, packed or b"")
+    if columns is None:
+        return None
+    end = after + len(columns[0])
+    return None if end == after < last else StoredHistory(kept, *columns, end >= last)
+
+
+def _unpack_snapshots(encoded: bytes, packed: bytes) -> list[StoredSnapshot] | None:
+    found: list[StoredSnapshot] = []
+    place, end = 0, len(packed)
+    while place < end:
+        seq, _, _, version, crc, name_size, command_size, payload_size = _EVENT.unpack_from(packed, place)
+        name_at = place + _EVENT.size
+        command_at = name_at + name_size
+        payload_at = command_at + command_size
+        place = payload_at + payload_size
+        name, command_id, payload = packed[name_at:command_at], packed[command_at:payload_at], packed[payload_at:place]
+        if checksum(encoded, seq, name, version, payload, command_id) != crc:
+            return None
+        found.append(StoredSnapshot(seq, Record(name.decode(), version, payload, command_id.decode())))
+    return found
+
+
+def _unpack_columns(encoded: bytes, after: int, packed: bytes) -> tuple[list[str], list[int], list[bytes]] | None:
+    """Return names, versions and payloads of the events behind a number: without an object for each."""
+    names: list[str] = []
+    versions: list[int] = []
+    payloads: list[bytes] = []
+    place, end = 0, len(packed)
+    while place < end:
+        seq, _, _, version, crc, name_size, command_size, payload_size = _EVENT.unpack_from(packed, place)
+        after += 1
+        name_at = place + _EVENT.size
+        command_at = name_at + name_size
+        payload_at = command_at + command_size
+        place = payload_at + payload_size
+        name, command_id, payload = packed[name_at:command_at], packed[command_at:payload_at], packed[payload_at:place]
+        if seq != after or checksum(encoded, seq, name, version, payload, command_id) != crc:
+            return None
+        names.append(name.decode())
+        versions.append(version)
+        payloads.append(payload)
+    return names, versions, payloads
 
 
 def _wrong_checksum(persistence_id: str, seq: int, found: int, stored: int) -> tuple[str, str, int]:

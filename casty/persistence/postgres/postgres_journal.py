@@ -106,8 +106,8 @@ class PostgresJournal(CheckedJournal):
                     try:
                         yield
                     finally:
-                        for lane in store.lanes.values():
-                            lane.close()
+                        for group in store.groups:
+                            group.close()
                         lanes.deadline = trio.current_time() + CLOSE_TIMEOUT
             except BaseExceptionGroup as group:
                 if len(group.exceptions) > 1:
@@ -125,8 +125,8 @@ class PostgresJournal(CheckedJournal):
             async with trio.open_nursery() as watch:
                 watch.start_soon(self._holders.run)
                 async with trio.open_nursery() as nursery:
-                    for lane in store.lanes.values():
-                        nursery.start_soon(lane.run)
+                    for group in store.groups:
+                        nursery.start_soon(group.run)
                 watch.cancel_scope.cancel()
 
     async def _make_tables(self, pool: ConnectionPool) -> None:

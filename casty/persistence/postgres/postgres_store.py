@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import psycopg
@@ -18,12 +18,13 @@ from psycopg.raw_cursor import AsyncRawCursor
 from psycopg.rows import TupleRow
 
 from casty.errors import JournalDamaged, JournalUnavailable
-from casty.journal import SLICES, Claim, Record, Stored, StoredSnapshot
+from casty.journal import SLICES, Claim, Record, Stored, StoredHistory, StoredSnapshot
 from casty.persistence.journal_view import IdEntry, end_of_prefix
 from casty.persistence.paging import PAGE_ROWS, Fetch
 from casty.persistence.postgres.connections import ConnectionPool
 from casty.persistence.postgres.frozen_holders import FrozenHolders
 from casty.persistence.postgres.group_commit import GroupCommit, Write, raise_outcome, refusal
+from casty.persistence.postgres.group_look import GroupLook
 from casty.persistence.postgres.packed_rows import (
     byte_strings,
     pack_record,
@@ -156,6 +157,16 @@ class PostgresStore:
     """Group commits of events, snapshots and states."""
     is_open: bool = True
     """Whether the journal's block lasts: a reader may be left over from it."""
+    looks: GroupLook = field(init=False)
+    """Group looks at histories."""
+
+    def __post_init__(self) -> None:
+        self.looks = GroupLook(self._select)
+
+    @property
+    def groups(self) -> Sequence[GroupCommit | GroupLook]:
+        """All that runs in a task while the journal is open."""
+        return [*self.lanes.values(), self.looks]
 
     async def identify(self) -> str:
         ((identity,),) = await self._select("SELECT identity FROM journal")
@@ -219,6 +230,9 @@ class PostgresStore:
         if newest is not None and not found:
             raise newest
         return found
+
+    async def history(self, persistence_id: str) -> StoredHistory | None:
+        return await self.looks.read(persistence_id)
 
     async def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
         await self._fenced("prune", claim, persistence_id, keep)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from casty.errors import Fenced, JournalDamaged, SequenceConflict
-from casty.journal import SLICES, Claim, Record, Stored, StoredSnapshot, slice_of
+from casty.journal import SLICES, Claim, Record, Stored, StoredHistory, StoredSnapshot, slice_of
 from casty.persistence.journal_view import IdEntry, end_of_prefix
 from casty.persistence.refusals import void_claim, wrong_deletion, wrong_event, wrong_revision, wrong_scope
 from casty.persistence.sqlite.sqlite_connection import CORRUPT, code_of
@@ -38,6 +38,14 @@ READ_PAGE: Final = (
     "SELECT ids.last, ids.forgotten, seq, offset, written_at, name, version, command_id, crc, payload FROM ids "
     "LEFT JOIN events ON events.entity = ids.entity AND seq > ? AND seq <= ? WHERE persistence_id = ? "
     "ORDER BY seq LIMIT ?"
+)
+READ_HEAD: Final = (
+    "SELECT entity, last, (SELECT max(seq) FROM snapshots WHERE snapshots.entity = ids.entity) FROM ids "
+    "WHERE persistence_id = ?"
+)
+READ_EVENTS: Final = (
+    "SELECT seq, name, version, command_id, crc, payload FROM events WHERE entity = ? AND seq > ? AND seq <= ? "
+    "ORDER BY seq"
 )
 READ_TAIL: Final = (
     "SELECT persistence_id, seq, offset, written_at, name, version, command_id, crc, payload FROM events "
@@ -264,6 +272,51 @@ class SqliteTables:
         if found and not readable:
             raise JournalDamaged(*unreadable(persistence_id, found[0][0], "its checksum is wrong"))
         return readable
+
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        """Return the snapshots of an id and events behind the newest; None where one is missing or unreadable."""
+        try:
+            row = self._one(READ_HEAD, persistence_id)
+            if row is None:
+                return StoredHistory()
+            entity, last, newest = row
+            snapshots = self.load(persistence_id) if newest else ()
+            after = snapshots[0].seq if snapshots else 0
+            if after != (newest or 0):
+                return None
+            numbers = range(after + 1, min(last, after + limit) + 1)
+            return self._history(persistence_id, entity, snapshots, numbers, last)
+        except JournalDamaged:
+            return None
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            return None
+
+    def _history(
+        self, persistence_id: str, entity: int, snapshots: Sequence[StoredSnapshot], numbers: range, last: int
+    ) -> StoredHistory | None:
+        """Return the events of some numbers, up to the bytes of a page; None where one is missing or unreadable."""
+        names: list[str] = []
+        versions: list[int] = []
+        payloads: list[bytes] = []
+        size, expected = 0, numbers.start
+        start = crc32(persistence_id.encode())
+        with closing(self._execute(READ_EVENTS, entity, expected - 1, numbers.stop - 1)) as cursor:
+            for seq, name, version, command_id, crc, payload in cursor:
+                if seq != expected or type(payload) is not bytes:
+                    return None
+                head = f"\0{seq}\0{version}\0{name}\0{command_id}\0"
+                if crc32(payload, crc32(head.encode(), start)) != crc:  # `checksum`, of one id
+                    return None
+                names.append(name)
+                versions.append(version)
+                payloads.append(payload)
+                expected += 1
+                size += len(payload)
+                if size > PAGE_BYTES_MAX:
+                    return StoredHistory(snapshots, names, versions, payloads, seq == last)
+        return None if expected < numbers.stop else StoredHistory(snapshots, names, versions, payloads, expected > last)
 
     def prune(self, claim: Claim, persistence_id: str, keep: int) -> None:
         """Remove all snapshots of an id but the newest ones."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import trio
 
 from casty.errors import DecodeError, JournalDamaged
-from casty.journal import Record, Stored, StoredSnapshot
+from casty.journal import HistoryStore, Record, Stored, StoredHistory, StoredSnapshot
 from casty.protocol.event_sourcing.machine import SourcedMachine
 from casty.wire.storing.stored_codec import StoredCodec
 
@@ -73,10 +73,16 @@ class Recovery:
         except DecodeError as error:
             raise self._damaged("the state", revision, error) from error
 
-    async def load_all(self, events: EventSource, snapshots: SnapshotSource | None) -> None:
+    async def load_all(
+        self, events: EventSource, snapshots: SnapshotSource | None, histories: HistoryStore | None = None
+    ) -> None:
         """Read the newest readable snapshot, and the events behind it. Raises JournalDamaged."""
-        skipped = 0 if snapshots is None else await self._load_snapshot(snapshots)
-        await self.load_events(events)
+        history = None if histories is None else await histories.history(self.machine.persistence_id)
+        if history is None:
+            skipped = 0 if snapshots is None else await self._load_snapshot(snapshots)
+            await self.load_events(events)
+        else:
+            skipped = await self._load_history(history, events)
         if self.machine.seq < skipped:
             raise JournalDamaged(
                 f"no snapshot of {self.machine.persistence_id!r} can be read, and the events up to {skipped} are "
@@ -109,6 +115,24 @@ class Recovery:
             if close is not None:
                 with trio.CancelScope(shield=True):
                     await close()
+
+    async def _load_history(self, history: StoredHistory, events: EventSource) -> int:
+        """Begin with the history of one look, and read on from its end; return as `begin_with` does."""
+        machine, decode = self.machine, self.codec.decode_fields
+        skipped, seq = self.begin_with(history.snapshots), history.first
+        if machine.seq + 1 != seq:  # the newest snapshot was passed over: events before these are needed
+            await self.load_events(events)
+            return skipped
+        for name, version, payload in zip(history.names, history.versions, history.payloads, strict=True):
+            try:
+                event = decode(name, version, payload)
+            except DecodeError as error:
+                raise self._damaged("event", seq, error) from error
+            machine.replay(seq, event)
+            seq += 1
+        if not history.is_whole:
+            await self.load_events(events)
+        return skipped
 
     def begin_with(self, found: Sequence[StoredSnapshot]) -> int:
         """Begin with the first readable of some snapshots; return the number of the first one passed over, or 0."""

@@ -178,7 +178,7 @@ class SourcedStore:
             assert journal.states is not None
             await recovery.load_value(journal.states)
         else:
-            await recovery.load_all(journal.journal, journal.snapshots)
+            await recovery.load_all(journal.journal, journal.snapshots, journal.histories)
 
     # Snapshots
 

@@ -8,8 +8,17 @@ from typing import Final, cast
 import trio
 
 from casty.config.validation import check_callable
-from casty.journal import Journal, SnapshotStore, StateStore
-from casty.testing.journal_contract import appending, bounding, crowding, fencing, keeping, removing, tailing
+from casty.journal import HistoryStore, Journal, SnapshotStore, StateStore
+from casty.testing.journal_contract import (
+    appending,
+    bounding,
+    crowding,
+    fencing,
+    keeping,
+    looking,
+    removing,
+    tailing,
+)
 from casty.testing.journal_contract.trial import Trial
 
 Promise = Callable[[Trial], Awaitable[None]]
@@ -23,6 +32,7 @@ OF_EVENTS: tuple[Promise, ...] = (
     *bounding.PROMISES,
 )
 OF_SNAPSHOTS: tuple[Promise, ...] = (*keeping.SNAPSHOT_PROMISES, *bounding.SNAPSHOT_PROMISES)
+OF_HISTORIES: tuple[Promise, ...] = looking.HISTORY_PROMISES
 OF_STATES: tuple[Promise, ...] = (*keeping.STATE_PROMISES, *bounding.STATE_PROMISES)
 
 
@@ -30,13 +40,16 @@ def _named(promises: tuple[Promise, ...]) -> Mapping[str, Promise]:
     return {str(getattr(promise, "__name__")): promise for promise in promises}  # noqa: B009  # a Callable has none
 
 
-_BY_NAME = _named((*OF_EVENTS, *OF_SNAPSHOTS, *OF_STATES))
+_BY_NAME = _named((*OF_EVENTS, *OF_SNAPSHOTS, *OF_HISTORIES, *OF_STATES))
 
 JOURNAL_PROMISES: Final = tuple(_named(OF_EVENTS))
 """Names of the promises of each `casty.Journal`, for `check_journal`."""
 
 SNAPSHOT_PROMISES: Final = tuple(_named(OF_SNAPSHOTS))
 """Names of the further promises of a `casty.SnapshotStore`, for `check_journal`."""
+
+HISTORY_PROMISES: Final = tuple(_named(OF_HISTORIES))
+"""Names of the further promises of a `casty.HistoryStore` that is a `casty.SnapshotStore`, for `check_journal`."""
 
 STATE_PROMISES: Final = tuple(_named(OF_STATES))
 """Names of the further promises of a `casty.StateStore`, for `check_journal`."""
@@ -51,8 +64,8 @@ async def check_journal(
     """Hold a journal to its promises: order, fences, tails, removal, snapshots, values, many at once, bounds.
 
     Each promise opens one to three journals on the store, at one time or one after the other, and uses ids of its
-    own, so one store will do for all, and may hold other things. Snapshots and values are tried where the journal is
-    a store of them. It finds faults and proves nothing: no call can see into a disk.
+    own, so one store will do for all, and may hold other things. Snapshots, histories and values are tried where the
+    journal is a store of them. It finds faults and proves nothing: no call can see into a disk.
 
     With pytest, name the promises one by one, each as a test:
 
@@ -62,8 +75,8 @@ async def check_journal(
 
     Parameters:
         factory: Function to make another journal on the same store in each call.
-        *promises: Names of those to try, of `JOURNAL_PROMISES`, `SNAPSHOT_PROMISES` and `STATE_PROMISES`; none for
-            all promises of such a journal.
+        *promises: Names of those to try, of `JOURNAL_PROMISES`, `SNAPSHOT_PROMISES`, `HISTORY_PROMISES` and
+            `STATE_PROMISES`; none for all promises of such a journal.
         crash: Function to lose everything not yet durable, as a power cut does; called while a journal is open, and
             nothing is written. None where it cannot be done.
         timeout: Seconds for each promise.
@@ -84,6 +97,8 @@ async def check_journal(
     journal = factory()
     keeps = {*_named(OF_EVENTS)}
     keeps |= {*_named(OF_SNAPSHOTS)} if isinstance(journal, SnapshotStore) else set[str]()
+    if isinstance(journal, SnapshotStore) and isinstance(journal, HistoryStore):
+        keeps |= {*_named(OF_HISTORIES)}
     keeps |= {*_named(OF_STATES)} if isinstance(journal, StateStore) else set[str]()
     for name in promises or [name for name in _BY_NAME if name in keeps]:
         if name not in _BY_NAME:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from casty.errors import Fenced, JournalError, SequenceConflict
-from casty.journal import Claim, Journal, Record, SnapshotStore, StateStore, Stored
+from casty.journal import Claim, HistoryStore, Journal, Record, SnapshotStore, StateStore, Stored
 
 TAIL_PAGE = 100
 
@@ -91,6 +91,13 @@ class Handle:
         """The journal, as a store of snapshots."""
         if not isinstance(self.journal, SnapshotStore):
             raise TypeError(f"{self.journal!r} is no SnapshotStore")
+        return self.journal
+
+    @property
+    def histories(self) -> HistoryStore:
+        """The journal, as a store of histories."""
+        if not isinstance(self.journal, HistoryStore):
+            raise TypeError(f"{self.journal!r} is no HistoryStore")
         return self.journal
 
     @property

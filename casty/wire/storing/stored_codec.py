@@ -82,16 +82,21 @@ class StoredCodec:
 
     def decode(self, record: Record) -> object:
         """Return the instance in a record. Raises DecodeError, with advice."""
-        cls = event_class(record.name)
-        present = self._present.get(record.name)
-        if present is not None and present[0] is cls and present[1] == record.version:
-            entry, raw = present[2], _unpacked(record)
+        return self.decode_fields(record.name, record.version, record.payload)
+
+    def decode_fields(self, name: str, version: int, payload: bytes) -> object:
+        """Return the instance in a record of these fields. Raises DecodeError, with advice."""
+        cls = event_class(name)
+        present = self._present.get(name)
+        if present is not None and present[0] is cls and present[1] == version:
+            entry, raw = present[2], _unpacked(name, payload)
         else:
-            entry, raw = self._brought_up(record, cls)
+            entry, raw = self._brought_up(Record(name, version, payload), cls)
         try:
             return _made(entry, raw)
         except DecodeError as error:
-            raise DecodeError(f"{error}; {_advice(record, self._present[record.name][1])}") from None
+            advice = _advice(Record(name, version, payload), self._present[name][1])
+            raise DecodeError(f"{error}; {advice}") from None
 
     def encode_state(self, type_form: object, state: object) -> Record:
         """Return the record of a state of this type. Raises EncodeError."""
@@ -104,7 +109,7 @@ class StoredCodec:
         """Return the state in a record. Raises DecodeError."""
         if event_class(record.name) is not None:
             return self.decode(record)
-        return _made(self._entry(type_form), _unpacked(record))
+        return _made(self._entry(type_form), _unpacked(record.name, record.payload))
 
     def plain(self, type_form: object, state: object) -> object:
         """Return a state as plain values, none of them shared with it. Raises EncodeError."""
@@ -128,7 +133,7 @@ class StoredCodec:
                 f"{name!r} was stored as version {record.version}, and {describe(cls)} has version {facts.version}: "
                 "a newer release has written it"
             )
-        raw = _unpacked(record)
+        raw = _unpacked(name, record.payload)
         for version in range(record.version, facts.version):
             raw = _upcast(name, version, raw)
         entry = self._events.get(cls)
@@ -199,11 +204,11 @@ def _packed(entry: TypeEntry, value: object) -> bytes:
     return payload
 
 
-def _unpacked(record: Record) -> Any:
+def _unpacked(name: str, payload: bytes) -> Any:
     try:
-        return msgpack.unpackb(record.payload)
+        return msgpack.unpackb(payload)
     except FOREIGN as error:
-        raise DecodeError(f"{printable(record.name)!r}: its bytes are no msgpack: {type(error).__name__}") from None
+        raise DecodeError(f"{printable(name)!r}: its bytes are no msgpack: {type(error).__name__}") from None
 
 
 def _made(entry: TypeEntry, raw: Any) -> object:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 
-from casty import Claim, MemoryJournal, Record, SequenceConflict, Stored, StoredSnapshot
+from casty import Claim, MemoryJournal, Record, SequenceConflict, Stored, StoredHistory, StoredSnapshot
 from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables
 from casty.persistence.tables import Kept, MemoryTables
 from casty.testing import JOURNAL_PROMISES, check_journal
@@ -318,6 +319,53 @@ class ListsErased(MemoryTables):
         return names[:limit]
 
 
+class MixesHistories(MemoryTables):
+    looked = ""
+
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        before, self.looked = self.looked or persistence_id, persistence_id
+        return super().history(before, limit)
+
+
+class TakesAPageForAll(MemoryTables):
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        found = super().history(persistence_id, limit)
+        return found and replace(found, is_whole=True)
+
+
+class BeginsBehindTheGap(MemoryTables):
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        snapshots = self.load(persistence_id)
+        stored, _ = self.page(persistence_id, snapshots[0].seq if snapshots else 0, None, limit)
+        columns = zip(*[(one.record.name, one.record.version, one.record.payload) for one in stored], strict=True)
+        return StoredHistory(snapshots, *columns)
+
+
+class LooksPastSnapshots(MemoryTables):
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        kept = self.kept.get(persistence_id)
+        if kept is None:
+            return StoredHistory()
+        snapshots, kept.snapshots = kept.snapshots, {}
+        found = super().history(persistence_id, limit)
+        kept.snapshots = snapshots
+        return found
+
+
+class RemembersTheFirstLook(MemoryTables):
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        return self.seen.setdefault(persistence_id, super().history(persistence_id, limit))
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(identity)
+        self.seen: dict[str, StoredHistory | None] = {}
+
+
+class TellsNothing(MemoryTables):
+    def history(self, persistence_id: str, limit: int) -> StoredHistory | None:
+        return None
+
+
 LIES: dict[str, tuple[MemoryJournal, str]] = {
     "acknowledges what it has not written": (WritesLater(), "what_was_acknowledged_is_read_at_once"),
     "writes what was given up, after the claim": (
@@ -366,6 +414,15 @@ LIES: dict[str, tuple[MemoryJournal, str]] = {
     "settles twice": (with_tables(SettlesTwice), "the_first_value_of_a_name_stands"),
     "stores any revision": (with_tables(StoresAnyRevision), "values_have_revisions"),
     "folds the case of ids": (with_tables(FoldsCase), "ids_are_told_apart_by_each_character"),
+    "gives the history of another id": (with_tables(MixesHistories), "histories_of_many_at_once_are_not_mixed"),
+    "takes a page of a history for all": (with_tables(TakesAPageForAll), "a_long_history_goes_on_by_reading"),
+    "begins a history behind a gap": (with_tables(BeginsBehindTheGap), "a_history_with_a_gap_is_none"),
+    "leaves snapshots out of a history": (with_tables(LooksPastSnapshots), "a_history_is_what_the_other_calls_read"),
+    "remembers the first look at a history": (
+        with_tables(RemembersTheFirstLook),
+        "a_history_is_what_the_other_calls_read",
+    ),
+    "tells of no history": (with_tables(TellsNothing), "a_history_is_what_the_other_calls_read"),
     "lists ids without anything": (with_tables(ListsErased), "ids_are_listed_in_order_by_scope"),
 }
 

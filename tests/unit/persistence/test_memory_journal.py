@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from casty import Journal, MemoryJournal, SnapshotStore, StateStore
-from casty.testing import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
+from casty.testing import HISTORY_PROMISES, JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
 
 
-@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *STATE_PROMISES])
+@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *HISTORY_PROMISES, *STATE_PROMISES])
 async def test_promise_of_a_journal(promise: str) -> None:
     await check_journal(MemoryJournal().handle, promise)
 

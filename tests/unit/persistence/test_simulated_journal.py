@@ -16,12 +16,19 @@ from casty import (
     Record,
     SequenceConflict,
 )
-from casty.testing import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, SimulatedJournal, check_journal
+from casty.testing import (
+    HISTORY_PROMISES,
+    JOURNAL_PROMISES,
+    SNAPSHOT_PROMISES,
+    STATE_PROMISES,
+    SimulatedJournal,
+    check_journal,
+)
 
 EVENT = Record("test.Event", 1, b"x")
 
 
-@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *STATE_PROMISES])
+@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *HISTORY_PROMISES, *STATE_PROMISES])
 async def test_promise_of_a_journal(promise: str, autojump_clock) -> None:
     journal = SimulatedJournal(seed=len(promise))
     await check_journal(journal.handle, promise, crash=journal.crash)

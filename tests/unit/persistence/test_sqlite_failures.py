@@ -73,6 +73,20 @@ async def seqs(journal: SqliteJournal, name: str, after: int = 0) -> list[int]:
     return [stored.seq async for stored in journal.read(name, after)]
 
 
+async def looks(journal: SqliteJournal, *ids: str) -> list[int | None]:
+    """Return the events in one look at each id, all at one time; None where there is no readable history."""
+    found: dict[int, int | None] = {}
+
+    async def look(place: int, name: str) -> None:
+        history = await journal.history(name)
+        found[place] = history and len(history.names)
+
+    async with trio.open_nursery() as nursery:
+        for place, name in enumerate(ids):
+            nursery.start_soon(look, place, name)
+    return [found[place] for place in range(len(ids))]
+
+
 async def written(path: Path, *ids: str, events: int = 3) -> None:
     """Write events of some ids, each in an append of its own, of the scope "scope"."""
     journal = SqliteJournal(path)
@@ -288,6 +302,7 @@ async def test_a_damaged_row_is_named_and_nobody_else_is_disturbed(path: Path, s
         assert (found, caught.value.persistence_id, caught.value.seq) == ([1], "a", 2)
         assert await seqs(journal, "a", 2) == [3]
         assert await seqs(journal, "b") == [1, 2, 3]
+        assert await looks(journal, "b", "a", "b") == [3, None, 3]
         [claim] = await journal.claim(["scope"])
         await journal.append(claim, "b", 3, [EVENT])
 
@@ -301,6 +316,7 @@ async def test_missing_events_at_the_end_of_an_id_are_damage(path: Path) -> None
             await seqs(journal, "a")
         with pytest.raises(JournalDamaged, match="event 3 of 'a' is missing"):
             await seqs(journal, "a", 2)
+        assert await looks(journal, "a", "b") == [None, 3]
 
 
 async def test_a_damaged_row_ends_a_tail_before_it(path: Path) -> None:
@@ -343,6 +359,7 @@ async def test_a_damaged_snapshot_is_left_out_and_a_damaged_value_is_an_error(pa
     change(path, "UPDATE states SET name = 'another'")
     async with journal.open():
         assert [snapshot.seq for snapshot in await journal.load("a")] == [2, 1]
+        assert await journal.history("a") is None
         with pytest.raises(JournalDamaged, match="1 of 'a' cannot be read") as caught:
             await journal.load_state("a")
         assert caught.value.seq == 1
@@ -350,6 +367,7 @@ async def test_a_damaged_snapshot_is_left_out_and_a_damaged_value_is_an_error(pa
     async with journal.open():
         with pytest.raises(JournalDamaged, match="snapshot or value 3 of 'a' cannot be read"):
             await journal.load("a")
+        assert await journal.history("a") is None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from casty import Journal, SnapshotStore, SqliteJournal, StateStore
-from casty.testing import JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
+from casty.testing import HISTORY_PROMISES, JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
 
 
-@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *STATE_PROMISES])
+@pytest.mark.parametrize("promise", [*JOURNAL_PROMISES, *SNAPSHOT_PROMISES, *HISTORY_PROMISES, *STATE_PROMISES])
 async def test_promise_of_a_journal(promise: str, tmp_path: Path) -> None:
     await check_journal(lambda: SqliteJournal(tmp_path / "journal.db"), promise)
 
