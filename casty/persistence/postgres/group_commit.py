@@ -180,6 +180,8 @@ class GroupCommit:
                         return
                 await self._write_batch(self._gather())
         finally:
+            while self._receive.statistics().current_buffer_used:
+                self._left.append(self._receive.receive_nowait())
             self._receive.close()
             for write in self._left:
                 write.end(JournalUnavailable("the journal was closed before this was written"))

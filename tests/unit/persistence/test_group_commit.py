@@ -1,0 +1,51 @@
+"""Writes in PostgreSQL share a commit: nobody waits for an outcome once the journal is closed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from casty import Claim, JournalError, JournalUnavailable, JournalUncertain
+
+pytest.importorskip("psycopg")
+
+from casty.persistence.postgres.group_commit import GroupCommit, Write
+
+
+class Busy:
+    """Pool without a free connection."""
+
+    @asynccontextmanager
+    async def use(self) -> AsyncGenerator[None]:
+        await trio.sleep_forever()
+        yield
+
+
+async def test_writes_under_way_and_in_wait_are_told_of_the_end(autojump_clock: trio.testing.MockClock) -> None:
+    group = GroupCommit("write_events", cast(Any, Busy()), cast(Any, None))
+    claim, outcomes = Claim("s", 1, b"token"), dict[str, type[JournalError]]()
+
+    async def write(name: str) -> None:
+        with pytest.raises(JournalError) as caught:
+            await group.write(Write(claim, name, 0, [], may_bind=True))
+        outcomes[name] = type(caught.value)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as callers:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(group.run)
+                for name in ("under way", "in wait"):
+                    callers.start_soon(write, name)
+                    await wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+            await write("too late")
+    assert outcomes == {
+        "under way": JournalUncertain,
+        "in wait": JournalUnavailable,
+        "too late": JournalUnavailable,
+    }
