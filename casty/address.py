@@ -72,6 +72,12 @@ def asks_entity(path: str) -> bool:
 
 ENTITY_PREFIX: Final = "/_entity/"
 """Beginning of an entity's path on the wire; the length of the kind's name, that name, and the id follow."""
+SERVICE_PREFIX: Final = "/_service/"
+"""Beginning of the path by which a client finds a service; the name of its key follows."""
+PUBLISHED_PREFIX: Final = "/_topic/"
+"""Beginning of the path of what clients publish, and are told, under a topic; its name follows."""
+FOLLOWED_PREFIX: Final = "/_follow/"
+"""Beginning of the path by which a client subscribes to a topic; its name follows."""
 ENTITY_NAME_LENGTH_MAX: Final = 255
 """Characters of the name of a kind, and of an id."""
 

@@ -139,8 +139,6 @@ class _BoundKey(types.GenericAlias):
             raise ValueError(f"{cls.__name__} needs a name that UTF-8 can say, got {ascii(name)}")
         if issubclass(cls, ServiceKey) and name.startswith(OWN_SERVICES):
             raise ValueError(f"names of services that begin with {OWN_SERVICES!r} are casty's own, got {name!r}")
-        if clients is not False and not issubclass(cls, EntityKey):
-            raise TypeError(f"clients reach entities and singletons alone: {cls.__name__} takes no clients=")
         if type(cast("object", clients)) is not bool:
             raise TypeError(f"{cls.__name__}.clients must be True or False, got {clients!r}")
         (message_type,) = self.__args__
@@ -159,7 +157,7 @@ class TypedKey(Generic[M]):
     message_type: object
     """Type of the messages, as written in the brackets."""
     clients: bool
-    """Whether a `ClusterClient` may send to what has the key, by way of a node that uses it."""
+    """Whether a `ClusterClient` reaches what has the key, by way of a node that uses it."""
 
     if not TYPE_CHECKING:
         # At run time the type in brackets has to reach the instance, which a generic alias would
@@ -167,7 +165,7 @@ class TypedKey(Generic[M]):
         def __class_getitem__(cls, message_type):
             return _BoundKey(cls, message_type)
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, clients: bool = False) -> None:
         kind = type(self).__name__
         raise TypeError(f"write the message type: {kind}[Message]({name!r})")
 
@@ -213,10 +211,12 @@ class ServiceKey(TypedKey[M]):
 
     Parameters:
         name: Name of the service, 1 to 255 characters.
+        clients: Whether a `ClusterClient` may find the services, and send to them: nobody outside of the cluster can
+            else.
 
     Raises:
         ValueError: ``name`` is empty, too long, or no text for UTF-8, or begins with ``casty.``.
-        TypeError: The brackets are missing: write ``ServiceKey[Message]("name")``.
+        TypeError: The brackets are missing: write ``ServiceKey[Message]("name")``. Or ``clients`` is no bool.
         UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
             name by ``@casty.message``.
     """
@@ -246,9 +246,6 @@ class EntityKey(TypedKey[M]):
 
     __slots__ = ()
 
-    def __init__(self, name: str, *, clients: bool = False) -> None:
-        super().__init__(name)  # which refuses: with brackets it is not called
-
 
 class Topic(TypedKey[M]):
     """Name under which messages of type ``M`` are published, to all subscribers on all nodes.
@@ -261,10 +258,11 @@ class Topic(TypedKey[M]):
 
     Parameters:
         name: Name of the topic, 1 to 255 characters.
+        clients: Whether a `ClusterClient` may subscribe and publish, too: nobody outside of the cluster can else.
 
     Raises:
         ValueError: ``name`` is empty, too long, or no text for UTF-8.
-        TypeError: The brackets are missing: write ``Topic[Message]("name")``.
+        TypeError: The brackets are missing: write ``Topic[Message]("name")``. Or ``clients`` is no bool.
         UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
             name by ``@casty.message``.
     """

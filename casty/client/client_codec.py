@@ -29,7 +29,7 @@ class ClientCodec:
         system_name: Name of the cluster's system.
         limits: Bounds of messages.
         wire_types: Classes of others whose values travel.
-        way: Way of messages to refs given to the client.
+        way: Way of messages to given refs.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ClientCodec:
         self._frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         self._codec = Codec(export_ref=self._export, import_ref=self._import, limits=limits, wire_types=wire_types)
         self._codec.register(ErrorReply)
-        self._writers: dict[tuple[str, type, bool], Write] = {}
+        self._writers: dict[tuple[str, int, type, bool], Write] = {}
         self._slot: AskRef[Never] | None = None
         self.session = 0
         """Number of the connection whose frames are decoded."""
@@ -60,13 +60,13 @@ class ClientCodec:
         Raises EncodeError and UnsupportedTypeError.
         """
         path = ENTITY_PREFIX + key.name
-        return self._frame(path, message, key.message_type, wait, wait + encode_entity(0, entity_id))
+        return self._frame((path, 0), message, key.message_type, wait, wait + encode_entity(0, entity_id))
 
-    def to_given(
-        self, path: str, message: object, message_type: object, wait: bytes
+    def to_path(
+        self, path: str, session: int, message: object, message_type: object, wait: bytes
     ) -> tuple[bytes, AskRef[Never] | None]:
-        """Return the frame of a message to a ref given to the client, as `to_entity`."""
-        return self._frame(path, message, message_type, wait, wait)
+        """Return the frame of a message to a path, as `to_entity`. ``session``: the connection that alone knows it."""
+        return self._frame((path, session), message, message_type, wait, wait)
 
     def decode(self, body: bytes) -> Envelope:
         """Return the reply in a frame. Raises ProtocolError."""
@@ -80,15 +80,19 @@ class ClientCodec:
         """Know a type of messages, with all replies to them."""
         self._codec.register(message_type)
 
+    def names_of(self, message_type: object) -> tuple[str, ...]:
+        """Return the wire names of all that a message of this type can be."""
+        return self._codec.names_of(message_type)
+
     def _frame(
-        self, path: str, message: object, message_type: object, wait: bytes, tail: bytes
+        self, place: tuple[str, int], message: object, message_type: object, wait: bytes, tail: bytes
     ) -> tuple[bytes, AskRef[Never] | None]:
-        key = path, type(message), bool(wait)
+        key = *place, type(message), bool(wait)
         write = self._writers.get(key)
         if write is None:
             if len(self._writers) >= WRITERS_MAX:
                 self._writers.clear()
-            write = self._codec.writer(path, 0, message, message_type, has_tail=bool(wait))
+            write = self._codec.writer(place[0], 0, message, message_type, has_tail=bool(wait))
             self._writers[key] = write
         self._slot = None
         frame = write(message, tail)

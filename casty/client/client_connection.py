@@ -1,4 +1,4 @@
-"""One connection of a client to a node: the asks that went by it, and what the node says."""
+"""One connection of a client to a node: its open asks, and the words of the node."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Never, Protocol
 
 import trio
 
-from casty.address import ActorAddress, NodeAddress, serial_of
+from casty.address import PUBLISHED_PREFIX, ActorAddress, NodeAddress, serial_of
 from casty.client.client_codec import ClientCodec
-from casty.errors import AskFailed, DecodeError, ProtocolError
-from casty.runtime.messaging.ask import WAITING, AskRef
+from casty.errors import NOT_HANDLED, AskFailed, DecodeError, ProtocolError
+from casty.runtime.messaging.ask import AskRef, ErrorReply
 from casty.schema.names import printable
 from casty.transport.clients.frame_pipe import FramePipe
 from casty.transport.links.link import GOODBYE_FRAME
 from casty.transport.network.interface import ConnectionLost
 from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.control.contact_points import decode_contacts
+from casty.wire.control.open_question import decode_open_answer, is_open_answer, open_question_frame
 from casty.wire.envelope import Envelope, Notice
 from casty.wire.frame import FrameKind
 
@@ -32,15 +33,39 @@ NOT_TAKEN = {
 }
 
 
+class SentLetter(Protocol):
+    """Message put on a connection."""
+
+    slot: AskRef[Never] | None
+    """Slot of the ask in it; None of a tell."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for it still."""
+        ...
+
+
 class ConnectionOwner(Protocol):
-    """Receiver of what comes by a connection."""
+    """Receiver of the messages of a connection."""
+
+    def again(self, letter: SentLetter) -> None:
+        """Send an ask by another node: the leaving one has certainly not handled it."""
+        ...
+
+    def published(self, envelope: Envelope) -> None:
+        """Take a message of a topic."""
+        ...
+
+    def unreadable(self, error: DecodeError) -> None:
+        """Take note of an unreadable message of a topic."""
+        ...
 
     def replied(self, serial: int, envelope: Envelope, slot: AskRef[Never]) -> None:
-        """Take a reply to a waiting ask."""
+        """Take a reply to an open ask."""
         ...
 
     def not_taken(self, notice: Notice, reason: str) -> None:
-        """Take note of a tell not taken by the node."""
+        """Take note of a tell refused by the node."""
         ...
 
     def learned(self, addresses: list[NodeAddress]) -> None:
@@ -52,12 +77,12 @@ class ClientConnection:
     """A connection with its hellos exchanged. To an ask it is the receiver on another node.
 
     Parameters:
-        node: Address that was dialled.
+        node: Address dialled.
         system_name: Name of the cluster's system.
         number: Number of the connection: refs given by its node are good on it alone.
         pipe: Frames.
         codec: Codec of the client.
-        owner: Receiver of what comes.
+        owner: Receiver of its messages.
     """
 
     def __init__(
@@ -72,11 +97,14 @@ class ClientConnection:
     ) -> None:
         self.node = node
         self.number = number
-        self.asks: dict[int, AskRef[Never]] = {}
-        """Slots of the asks on their way by it, by their numbers."""
+        self.asks: dict[int, SentLetter] = {}
+        """Asks that went by it, by their numbers."""
         self.unusable = trio.Event()
         """Set when nothing new may go by it: it is lost, or its node leaves."""
         self.fault = ""
+        self._is_leaving = False
+        self._questions: dict[str, tuple[trio.Event, list[bool]]] = {}
+        """Paths whose openness was asked for, and what the node has said."""
         self._pipe = pipe
         self._system_name = system_name
         self._codec = codec
@@ -100,18 +128,36 @@ class ClientConnection:
         if self.asks.pop(ask, None) is not None:
             self._pipe.put(withdraw_frame(ask))
 
-    def put(self, frame: bytes, slot: AskRef[Never] | None, token: object) -> bool:
+    def put(self, frame: bytes, letter: SentLetter) -> bool:
         """Write a message, soon; False where there is no room."""
+        slot = letter.slot
         if self.unusable.is_set() or (slot is not None and not self._has_place()):
             return False
-        if not self._pipe.put(frame, token):
+        if not self._pipe.put(frame, letter):
             return False
         if slot is not None:
-            self.asks[slot.uid] = slot
+            self.asks[slot.uid] = letter
         return True
 
+    async def is_open(self, path: str) -> bool | None:
+        """Ask the node whether a path is open to clients; None where it is lost before it has said so."""
+        if self.unusable.is_set():
+            return None
+        if path not in self._questions:
+            if not self._pipe.put(open_question_frame(path)):
+                return None
+            self._questions[path] = trio.Event(), []
+        answered, said = self._questions[path]
+        with trio.move_on_after(SILENCE_MAX):
+            await answered.wait()
+        return said[0] if said else None
+
+    def retire(self) -> None:
+        """Take no new message: it ends once all asks on it have their replies."""
+        self.unusable.set()
+
     async def run(self) -> list[object]:
-        """Serve until it is lost, or of no use any more; return the tokens of what was not written."""
+        """Serve until it is lost, or of no use any more; return the unwritten letters."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, nursery.cancel_scope)
@@ -120,24 +166,26 @@ class ClientConnection:
         finally:
             self.fault = self.fault or "this client is closing"
             self.unusable.set()
+            for answered, _ in self._questions.values():
+                answered.set()
             unwritten = self._pipe.unwritten()
             await self._pipe.aclose()
         return unwritten
 
     def fail_asks(self) -> None:
         """End the asks that went by it: nobody knows how far they came."""
-        slots, self.asks = list(self.asks.values()), {}
-        for slot in slots:
+        letters, self.asks = list(self.asks.values()), {}
+        for letter in letters:
             text = f"no reply: the connection to {self.node} is lost ({self.fault}), and how far it came nobody knows"
-            slot.refuse(AskFailed(text, "lost"))
+            _refuse(letter, AskFailed(text, "lost"))
 
     def finish(self) -> None:
-        """Say goodbye behind what waits."""
+        """Say goodbye, last."""
         self._pipe.finish(GOODBYE_FRAME)
 
     def prune(self) -> None:
-        """Forget asks that have ended without an answer."""
-        self.asks = {ask: slot for ask, slot in self.asks.items() if slot.answer is WAITING}
+        """Forget asks ended without an answer."""
+        self.asks = {ask: letter for ask, letter in self.asks.items() if letter.is_wanted}
 
     def _has_place(self) -> bool:
         if len(self.asks) >= ASKS_MAX:
@@ -171,34 +219,69 @@ class ClientConnection:
             case FrameKind.ENVELOPE:
                 self._reply(body)
             case FrameKind.NOTICE:
-                notice = self._codec.decode_notice(body)
-                slot = self.asks.pop(notice.ask, None)
-                reason = NOT_TAKEN[notice.code]
-                if slot is not None:
-                    slot.refuse(AskFailed(f"{notice.path} did not get {notice.name}: {reason}", "not_delivered"))
-                elif not notice.ask:
-                    self._owner.not_taken(notice, reason)
+                self._refused(self._codec.decode_notice(body))
+            case FrameKind.CONTROL if is_open_answer(body):
+                self._opened(*decode_open_answer(body))
             case FrameKind.CONTROL:
                 self.prune()
                 self._owner.learned(decode_contacts(body))
             case FrameKind.GOODBYE:
+                self._is_leaving = True
                 self._lose("its node is leaving")
                 self.unusable.set()
             case _:
                 raise ProtocolError(f"a {kind.name} frame to a client")
+
+    def _refused(self, notice: Notice) -> None:
+        reason = NOT_TAKEN[notice.code]
+        letter = self.asks.pop(notice.ask, None)
+        if letter is not None:
+            text = f"{notice.path} did not get {notice.name}: {reason}"
+            self._undo(letter, AskFailed(text, "not_delivered"))
+        elif not notice.ask:
+            self._owner.not_taken(notice, reason)
+
+    def _opened(self, path: str, is_open: bool) -> None:
+        question = self._questions.pop(path, None)
+        if question is not None:
+            answered, said = question
+            said.append(is_open)
+            answered.set()
+
+    def _undo(self, letter: SentLetter, error: AskFailed) -> None:
+        """End an ask certainly not begun with, or let another node have it where this one leaves."""
+        if self._is_leaving and letter.is_wanted:
+            self._owner.again(letter)
+        else:
+            _refuse(letter, error)
 
     def _reply(self, body: bytes) -> None:
         self._codec.session = self.number
         try:
             envelope = self._codec.decode(body)
         except DecodeError as error:
-            slot = self.asks.pop(error.uid, None)
-            if slot is not None:
-                slot.refuse(AskFailed(f"the reply of {self.node} cannot be read: {error}", "reply_lost"))
+            letter = self.asks.pop(error.uid, None)
+            if letter is not None:
+                _refuse(letter, AskFailed(f"the reply of {self.node} cannot be read: {error}", "reply_lost"))
+            elif error.path.startswith(PUBLISHED_PREFIX):
+                self._owner.unreadable(error)
             return
-        serial, slot = serial_of(envelope.path), self.asks.pop(envelope.uid, None)
-        if serial is not None and slot is not None:
-            self._owner.replied(serial, envelope, slot)
+        if envelope.path.startswith(PUBLISHED_PREFIX):
+            self._owner.published(envelope)
+            return
+        serial, letter = serial_of(envelope.path), self.asks.pop(envelope.uid, None)
+        if serial is None or letter is None or letter.slot is None:
+            return
+        reply = envelope.message
+        if self._is_leaving and isinstance(reply, ErrorReply) and reply.failure in NOT_HANDLED:
+            self._undo(letter, AskFailed(reply.reason, reply.failure))
+        else:
+            self._owner.replied(serial, envelope, letter.slot)
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.node} asks={len(self.asks)}>"
+
+
+def _refuse(letter: SentLetter, error: AskFailed) -> None:
+    if letter.slot is not None:
+        letter.slot.refuse(error)

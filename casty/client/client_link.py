@@ -1,27 +1,30 @@
 """Way of a client's messages to its cluster: by one node at a time, and by another one when that is lost.
 
-Owns the connection in use, and what waits while there is none. An ask that was certainly not written waits for the next
-node, up to its time-out; one that was written fails with its connection, since nobody knows how far it came.
+Owns the connections in use, and the messages held while there is none. A key unknown to the node in use is closed
+there: then the other nodes are asked, and one with the key open gets a connection beside the first, for this key. An
+ask certainly not begun with waits for the next node, up to its time-out; one written to a broken connection fails with
+it, since nobody knows how far it came.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Any, Final, Never, cast
+from typing import Any, Final, cast
 
 import trio
 
 from casty.address import NodeAddress
 from casty.client.client_codec import ClientCodec
-from casty.client.client_connection import ClientConnection
+from casty.client.client_connection import ClientConnection, SentLetter
 from casty.client.contacts import ContactPoints
 from casty.client.dialler import ClientDialler, NoContact
 from casty.client.given_ref import GivenActorRef
+from casty.client.way import HeldLetter, Way
 from casty.cluster.remoting.local_transport import LocalTransport
-from casty.errors import AskFailed, CastyError, ClusterUnreachable, NotSent
+from casty.errors import AskFailed, CastyError, ClusterUnreachable, DecodeError
 from casty.refs import ActorRef
-from casty.runtime.events import NOT_SENT, OUTBOUND_FULL, DeadLetterReason, MessageSummary
+from casty.runtime.events import ILL_TYPED, NOT_SENT, OUTBOUND_FULL, DeadLetterReason, MessageSummary
 from casty.runtime.messaging.ask import WAITING, AskRef
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request, payload
@@ -35,139 +38,164 @@ UNREACHABLE_AFTER: Final = 10.0
 """Seconds without a node after which nothing waits for one any more."""
 PAUSE_MIN, PAUSE_MAX = 0.1, 2.0
 """Seconds between two rounds over all contact points."""
-
-
-class HeldLetter(UnsentRequest):
-    """A message on its way by a link, which waits for a connection, or for its place on one."""
-
-    __slots__ = ("_left", "_link", "message", "ref", "size", "slot")
-
-    def __init__(self, link: ClientLink, ref: ActorRef[Any], message: object) -> None:
-        self._link = link
-        self._left = trio.Event()
-        self.ref = ref
-        self.message = message
-        self.size = 0
-        self.slot: AskRef[Never] | None = None
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody waits for it still; nobody is known to wait for a tell."""
-        return self.slot is None or self.slot.answer is WAITING
-
-    def leave(self) -> None:
-        """Take note that it was sent, or dropped."""
-        self._left.set()
-
-    def tell(self) -> None:
-        """Do nothing: it is held already."""
-
-    async def send(self) -> None:
-        try:
-            await self._left.wait()
-        except trio.Cancelled:
-            self._link.withdraw(self)
-            raise
-
-    def give_up(self, timeout: float) -> NotSent:
-        return NotSent(f"{self.ref.path} was not asked within {timeout} s: {self._link.trouble()}")
+SIDES_MAX: Final = 8
+"""Connections beside the first one, for keys that its node does not know."""
 
 
 class ClientLink:
-    """Messages of one client to its cluster, and what comes back."""
+    """Messages of one client to its cluster, and back."""
 
     def __init__(self, kernel: Kernel, local: LocalTransport, contacts: ContactPoints, dialler: ClientDialler) -> None:
         self.contacts = contacts
         self.current: ClientConnection | None = None
+        self.on_published: Callable[[Envelope], None] | None = None
+        """Taker of the messages of topics."""
         self._kernel = kernel
         self._local = local
         self._dialler = dialler
-        self._held: deque[HeldLetter] = deque()
+        self._ways: dict[str, Way] = {}
+        self._given: dict[int, Way] = {}
+        """Way of the refs that came by each connection, by its number."""
+        self._sides: dict[NodeAddress, ClientConnection] = {}
+        self._side_lock = trio.Lock()
+        self._waiting: dict[Way, None] = {}
+        """Those with letters."""
+        self._held = 0
         self._held_bytes = 0
         self._room = trio.Event()
         self._connected = trio.Event()
         self._is_unreachable = False
         self._numbers = count(1)
+        self._nursery: trio.Nursery | None = None
         self.codec: ClientCodec = dialler.codec(self)
 
     async def run(self) -> None:
         """Keep a connection up until cancelled."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             while True:
                 connection = await self._connect()
-                nursery.start_soon(self._serve, connection)
+                self._begin(connection)
                 self.current, self._is_unreachable = connection, False
                 self._connected.set()
-                self._flush()
                 await connection.unusable.wait()
                 self.current, self._connected = None, trio.Event()
                 self.contacts.answered()
+                self._seek_all()
+
+    def start(self, run: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run a task as long as the link."""
+        assert self._nursery is not None
+        self._nursery.start_soon(run, *args)
 
     async def wait_connected(self) -> None:
         """Return when there is a connection."""
         await self._connected.wait()
 
     def close(self) -> None:
-        """End what waits: the client ends."""
+        """End all waits: the client ends."""
         self._is_unreachable = True
         self._drop_held(AskFailed("this client has ended", "not_sent"))
-        if self.current is not None:
-            self.current.finish()
+        for connection in (self.current, *self._sides.values()):
+            if connection is not None:
+                connection.finish()
 
-    def trouble(self) -> str:
+    @property
+    def system_name(self) -> str:
+        """Name of the cluster's system."""
+        return self._kernel.name
+
+    def way_to(self, head: str) -> Way:
+        """Return the way for a key, by the beginning of its path on the wire."""
+        way = self._ways.get(head)
+        if way is None:
+            way = self._ways[head] = Way(head)
+        return way
+
+    def trouble(self, way: Way) -> str:
         """Say why nothing can be sent now."""
+        if way.connection is not None:
+            return f"too much waits for answers of {way.connection.node}"
         if self.current is not None:
-            return f"too much waits for answers of {self.current.node}"
+            return f"no node is found yet that has {way.head} open to clients"
         return f"no node of the cluster can be reached: {self._dialler.faults}"
 
-    def post(self, ref: ActorRef[Any], message: object) -> HeldLetter | None:
-        """Send a message or a request, or hold it; return it where it is held. Raises EncodeError."""
-        letter = HeldLetter(self, ref, message)
+    def post(self, way: Way, ref: ActorRef[Any], message: object) -> HeldLetter | None:
+        """Send a message or a request, or hold it; return it where it was not sent. Raises EncodeError."""
+        letter = HeldLetter(self, way, ref, message)
         frame = self._frame_of(letter)
-        if self._is_unreachable and self.current is None:
-            self._drop(letter, ClusterUnreachable(f"{ref.path} was not asked: {self.trouble()}"))
-            return letter if letter.slot is not None else None
-        if not self._held and self._write(letter, frame):
+        if not way.held and self._write(letter, frame):
             return None
-        if len(self._held) >= HELD_MAX or self._held_bytes + letter.size > HELD_BYTES_MAX:
-            self._drop(letter, AskFailed(f"{ref.path} was not asked: {self.trouble()}", "not_sent"))
+        if way.is_pinned and way.connection is None:
+            text = f"{ref.path} was given by a node that this client is not connected to any more: ask for it again"
+            self._drop(letter, AskFailed(text, "not_sent"))
+        elif self._is_unreachable and self.current is None:
+            self._drop(letter, ClusterUnreachable(f"{ref.path} was not asked: {self.trouble(way)}"))
+        elif self._held >= HELD_MAX or self._held_bytes + letter.size > HELD_BYTES_MAX:
+            self._drop(letter, AskFailed(f"{ref.path} was not asked: {self.trouble(way)}", "not_sent"))
+        elif way.connection is None and self._kernel.now() < way.closed_until:
+            self._drop(letter, self._closed(way))
         else:
-            self._held.append(letter)
-            self._held_bytes += letter.size
+            self._hold(letter)
+            self._seek(way)
         return letter
 
-    async def send(self, ref: ActorRef[Any], message: object) -> None:
+    async def send(self, way: Way, ref: ActorRef[Any], message: object) -> None:
         """Send a message, waiting for room."""
-        while len(self._held) >= HELD_MAX and not self._is_unreachable:
+        while self._held >= HELD_MAX and not self._is_unreachable:
             self._room = trio.Event()
             await self._room.wait()
-        self.post(ref, message)
+        self.post(way, ref, message)
         await trio.lowlevel.checkpoint()
 
     def tell_given(self, ref: GivenActorRef[Any], message: object) -> None:
-        """Send a message to a ref given to the client."""
-        self.post(ref, message)
+        """Send a message to a given ref."""
+        self.post(self._given_way(ref), ref, message)
+
+    async def send_given(self, ref: GivenActorRef[Any], message: object) -> None:
+        """Send a message to a given ref, waiting for room."""
+        await self.send(self._given_way(ref), ref, message)
 
     def request_given(self, ref: GivenActorRef[Any], request: Request) -> UnsentRequest | None:
-        """Send a request to a ref given to the client."""
-        return self.post(ref, request)
+        """Send a request to a given ref."""
+        return self.post(self._given_way(ref), ref, request)
 
     def withdraw(self, letter: HeldLetter) -> None:
         """Forget a held request."""
-        if letter in self._held:
-            self._held.remove(letter)
-            self._held_bytes -= letter.size
+        if letter in letter.way.held:
+            letter.way.held.remove(letter)
+            self._release(letter)
 
-    def replied(self, serial: int, envelope: Envelope, slot: AskRef[Never]) -> None:
-        """Take a reply to a waiting ask."""
+    def replied(self, serial: int, envelope: Envelope, slot: AskRef[Any]) -> None:
+        """Take a reply to an open ask."""
         if not self._local.reply(serial, envelope.uid, envelope.message, envelope.name) and slot.answer is WAITING:
             text = f"the reply is of another type than was asked for: {envelope.name}"
             slot.refuse(AskFailed(text, "reply_lost"))
-        if self._held:
-            self._flush()
+        self._flush()
+
+    def again(self, letter: SentLetter) -> None:
+        """Send an ask by another node."""
+        held = cast("HeldLetter", letter)
+        if held.way.is_pinned:
+            self._drop(
+                held, AskFailed(f"{held.ref.path} was given by a node that leaves: ask for it again", "not_sent")
+            )
+        else:
+            self._hold(held)
+            self._seek(held.way)
+
+    def published(self, envelope: Envelope) -> None:
+        """Take a message of a topic."""
+        if self.on_published is not None:
+            self.on_published(envelope)
+
+    def unreadable(self, error: DecodeError) -> None:
+        """Make a dead letter of an unreadable message of a topic."""
+        ref = self._kernel.ref_for(error.path, 0)
+        self._kernel.dead_letter(None, ref, ILL_TYPED, str(error), shown=MessageSummary(error.name, 0))
 
     def not_taken(self, notice: Notice, reason: str) -> None:
-        """Make a dead letter of a tell not taken by the node."""
+        """Make a dead letter of a tell refused by the node."""
         ref = self._kernel.ref_for(notice.path, 0)
         self._kernel.dead_letter(None, ref, NOT_SENT, reason, shown=MessageSummary(notice.name, 0))
 
@@ -190,53 +218,128 @@ class ClientLink:
             except NoContact:
                 if trio.current_time() - since >= UNREACHABLE_AFTER and not self._is_unreachable:
                     self._is_unreachable = True
-                    self._drop_held(ClusterUnreachable(f"no reply: {self.trouble()}"))
+                    self._drop_held(ClusterUnreachable(f"no reply: no node can be reached: {self._dialler.faults}"))
+
+    def _begin(self, connection: ClientConnection) -> None:
+        self._given[connection.number] = Way("", connection, is_pinned=True)
+        self.start(self._serve, connection)
 
     async def _serve(self, connection: ClientConnection) -> None:
         unwritten: list[object] = []
         try:
             unwritten = await connection.run()
         finally:
+            if self._sides.get(connection.node) is connection:
+                del self._sides[connection.node]
             letters = [cast("HeldLetter", token) for token in unwritten]
             for letter in letters:
                 if letter.slot is not None:
                     connection.asks.pop(letter.slot.uid, None)
             connection.fail_asks()
-            self._hold_again(letters)
+            for letter in reversed(letters):  # certainly not written: before all others
+                self._hold(letter, first=True)
+            given = self._given.pop(connection.number)
+            for letter in tuple(given.held):
+                self.withdraw(letter)
+                self._drop(letter, AskFailed(f"{letter.ref.path} was given by a node that is lost", "not_sent"))
+            self._seek_all()
 
-    def _hold_again(self, letters: list[HeldLetter]) -> None:
-        """Let letters, certainly not written, go by the next connection, before all others."""
-        for letter in reversed(letters):
-            self._held.appendleft(letter)
-            self._held_bytes += letter.size
-        if self.current is not None:
-            self._flush()
+    def _seek_all(self) -> None:
+        for way in self._waiting:
+            self._seek(way)
+
+    def _seek(self, way: Way) -> None:
+        """Look for a node with a way open, unless one is known, or looked for already."""
+        if way.connection is not None:
+            self._flush_way(way)
+        elif not way.is_pinned and not way.is_sought:
+            way.is_sought = True
+            self.start(self._find, way)
+
+    async def _find(self, way: Way) -> None:
+        """Look for a node with a way open, as long as something waits for it."""
+        try:
+            while way.held and way.connection is None:
+                await self._connected.wait()
+                current = self.current
+                if current is None:
+                    continue
+                is_open = await current.is_open(way.head)
+                if is_open:
+                    way.lead(current)
+                elif is_open is False and not await self._find_beside(way, current):
+                    self._shut(way)
+                elif is_open is None:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            way.is_sought = False
+        if way.connection is not None:
+            self._flush_way(way)
+
+    async def _find_beside(self, way: Way, current: ClientConnection) -> bool:
+        """Look for a node beside the one in use; False where all have said no, or say nothing."""
+        async with self._side_lock:
+            for connection in tuple(self._sides.values()):
+                if await connection.is_open(way.head):
+                    way.lead(connection)
+                    return True
+            for address in self.contacts.all:
+                if current.unusable.is_set() or not way.held:
+                    return True  # begin anew, or never mind
+                if address != current.node and address not in self._sides and await self._try_side(way, address):
+                    return True
+        return False
+
+    async def _try_side(self, way: Way, address: NodeAddress) -> bool:
+        try:
+            connection = await self._dialler.dial(address, next(self._numbers), self)
+        except NoContact:
+            return False
+        self._begin(connection)
+        if not await connection.is_open(way.head):
+            connection.finish()
+            connection.retire()
+            return False
+        if len(self._sides) >= SIDES_MAX:
+            self._sides.pop(next(iter(self._sides))).retire()
+        self._sides[address] = connection
+        way.lead(connection)
+        return True
+
+    def _shut(self, way: Way) -> None:
+        """Refuse all letters of a way open nowhere."""
+        way.shut(self._kernel.now())
+        for letter in tuple(way.held):
+            self.withdraw(letter)
+            self._drop(letter, self._closed(way))
+
+    def _closed(self, way: Way) -> AskFailed:
+        text = f"no node that this client can reach has {way.head} open to clients"
+        return AskFailed(f"{text}: make its key with clients=True, and use it on a node", "not_delivered")
 
     def _flush(self) -> None:
-        while self._held:
-            letter = self._held[0]
+        for way in tuple(self._waiting):
+            self._seek(way)
+
+    def _flush_way(self, way: Way) -> None:
+        while way.held:
+            letter = way.held[0]
             if letter.is_wanted:
                 try:
                     if not self._write(letter, self._frame_of(letter)):
                         break
                 except (CastyError, ValueError, TypeError) as error:
                     self._drop(letter, AskFailed(str(error), "not_sent"))
-            self._held.popleft()
-            self._held_bytes -= letter.size
+            way.held.popleft()
+            self._release(letter)
             letter.leave()
-        if len(self._held) < HELD_MAX:
-            self._room.set()
 
     def _write(self, letter: HeldLetter, frame: bytes) -> bool:
-        connection, ref, message = self.current, letter.ref, letter.message
-        if isinstance(ref, GivenActorRef) and connection is not None and ref.session != connection.number:
-            text = f"{ref.path} was given by a node that this client is not connected to any more: ask for it again"
-            self._drop(letter, AskFailed(text, "not_sent"))
-            return True
-        if connection is None or not connection.put(frame, letter.slot, letter):
+        connection = letter.way.connection
+        if connection is None or not connection.put(frame, letter):
             return False
-        if isinstance(message, Request):
-            message.far = (connection,)
+        if isinstance(letter.message, Request):
+            letter.message.far = (connection,)
         return True
 
     def _frame_of(self, letter: HeldLetter) -> bytes:
@@ -247,25 +350,43 @@ class ClientLink:
         if isinstance(ref, RoutedEntityRef):
             frame, slot = self.codec.to_entity(ref.key, ref.id, told, wait)
         else:
-            given = cast("GivenActorRef[Any]", ref)
-            frame, slot = self.codec.to_given(given.path, told, given.message_type, wait)
+            named = cast("GivenActorRef[Any]", ref)
+            frame, slot = self.codec.to_path(named.path, named.session, told, named.message_type, wait)
         letter.size = len(frame)
         letter.slot = slot if wait else None
         return frame
+
+    def _given_way(self, ref: GivenActorRef[Any]) -> Way:
+        return self._given.get(ref.session) or Way("", is_pinned=True)
+
+    def _hold(self, letter: HeldLetter, *, first: bool = False) -> None:
+        way = letter.way
+        (way.held.appendleft if first else way.held.append)(letter)
+        self._waiting[way] = None
+        self._held += 1
+        self._held_bytes += letter.size
+
+    def _release(self, letter: HeldLetter) -> None:
+        self._held -= 1
+        self._held_bytes -= letter.size
+        if not letter.way.held:
+            self._waiting.pop(letter.way, None)
+        if self._held < HELD_MAX:
+            self._room.set()
 
     def _drop(self, letter: HeldLetter, error: AskFailed) -> None:
         if letter.slot is not None:
             letter.slot.refuse(error)
         else:
-            reason: DeadLetterReason = NOT_SENT if self.current is None else OUTBOUND_FULL
+            reason: DeadLetterReason = NOT_SENT if letter.way.connection is None else OUTBOUND_FULL
             self._kernel.dead_letter(payload(letter.message), letter.ref, reason, str(error))
         letter.leave()
 
     def _drop_held(self, error: AskFailed) -> None:
-        held, self._held, self._held_bytes = self._held, deque(), 0
-        for letter in held:
-            self._drop(letter, error)
-        self._room.set()
+        for way in tuple(self._waiting):
+            for letter in tuple(way.held):
+                self.withdraw(letter)
+                self._drop(letter, error)
 
     def __repr__(self) -> str:
-        return f"<ClientLink {self.current} held={len(self._held)}>"
+        return f"<ClientLink {self.current} sides={len(self._sides)} held={self._held}>"

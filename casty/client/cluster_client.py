@@ -1,24 +1,27 @@
-"""Client of a cluster: an actor system outside of it, which asks and tells what is open to clients."""
+"""Client of a cluster: an actor system outside of it, asking and telling by way of a node."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from random import Random, SystemRandom
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
 from casty.address import NodeAddress, checked_system_name
 from casty.client.client_link import ClientLink
+from casty.client.client_topics import ClientTopics
 from casty.client.contacts import ContactPoints
 from casty.client.dialler import ClientDialler
 from casty.client.entity_routing import ClientRouting
+from casty.client.service_finder import find_services
+from casty.cluster.receptionist.services import Listing
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import SystemConfig, TlsConfig, TransportLimits
-from casty.config.validation import check_kind, check_node_id, check_positive, check_seed_nodes
+from casty.config.validation import check_at_least, check_kind, check_node_id, check_positive, check_seed_nodes
 from casty.errors import ClusterUnreachable, ConfigError
-from casty.refs import EntityKey
+from casty.refs import EntityKey, ServiceKey, check_key
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.system.system import ActorSystem, kernel_of
 from casty.transport.network.interface import Network
@@ -27,15 +30,17 @@ from casty.transport.network.tls import TlsNetwork
 from casty.wire.handshake import CLIENT
 from casty.wire_types import WireType
 
+M = TypeVar("M")
+
 DEFAULT_LIMITS: Final = TransportLimits()
 
 
 class ClusterClient(ActorSystem):
-    """Asks and tells entities and singletons of a cluster, without being a node of it.
+    """Reaches entities, singletons, services and topics of a cluster, without being a node of it.
 
-    It keeps a connection to one node, which hands its messages on and its replies back; when that node is lost, it goes
-    on with another one. It reaches keys made with ``clients=True`` that the node in question uses or hosts, and refs
-    that it was given in replies.
+    It keeps a connection to one node, to hand its messages on and its replies back; when this node is lost, it goes on
+    with another one. Open to it are keys made with ``clients=True`` and used or hosted by some node, and refs given to
+    it in replies.
 
     ``async with ClusterClient(contact_points=[("10.0.0.1", 2551)], system_name="shop", tls=...) as client:`` then
     ``await client.ask(client.entity(CARTS, "cart-42"), Get)``.
@@ -140,11 +145,44 @@ class ClusterClient(ActorSystem):
                         text = f"no node of {self.name!r} within {self.connect_timeout:g} s"
                         raise ClusterUnreachable(f"{text}: {self._dialler.faults}")
                     kernel.hooks.entity_used = self._used
+                    kernel.hooks.groups = ClientTopics(kernel, link)
                     yield
                 finally:
-                    kernel.hooks.entity_used = None
+                    kernel.hooks.entity_used = kernel.hooks.groups = None
                     link.close()
                     nursery.cancel_scope.cancel()
+
+    async def find(self, key: ServiceKey[M], *, at_least: int = 0, timeout: float = 5.0) -> Listing[M]:
+        """Look a service up, and wait for it where it is not there yet.
+
+        The refs in the listing are good on the connection of the moment: after a change of the node, find them again.
+
+        Parameters:
+            key: Name and message type of the service, made with ``clients=True``.
+            at_least: Instances to wait for; 0 returns the current listing at once.
+            timeout: Seconds to wait.
+
+        Returns:
+            The listing: the instances on members reachable from the node, at most 512 of them.
+
+        Raises:
+            ClusterTimeoutError: Fewer than ``at_least`` instances were there after ``timeout``.
+            AskTimeoutError: No node has answered within ``timeout``.
+            AskFailed: No node within reach has the key open to clients.
+            ClusterUnreachable: There has been no node for too long.
+            ConfigError: The key was made without ``clients=True``.
+            RuntimeError: The block has not been entered.
+            TypeError: ``key`` is no `ServiceKey`.
+            UnsupportedTypeError: A message of the service holds a class unknown to this client.
+            ValueError: ``at_least`` is no integer of at least 0.
+        """
+        check_key(key, "find")
+        check_at_least("at_least", at_least, 0)
+        if self._link is None:
+            raise RuntimeError("the client has not been entered: write `async with ClusterClient(...) as client`")
+        if not key.clients:
+            raise ConfigError(f"{key!r} is not open to clients: make it with clients=True, on the nodes too")
+        return await find_services(kernel_of(self), self._link, key, at_least, timeout)
 
     def _used(self, key: EntityKey[Any], entity_id: str, is_singleton: bool) -> RoutedEntityRef[Any]:
         """Return the ref of an entity, or of a singleton; which of them a key is of, its node knows."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from threading import get_ident
 from typing import Any, Never, cast
 
+from casty.address import ENTITY_PREFIX
 from casty.client.client_link import ClientLink
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
@@ -14,7 +15,7 @@ from casty.runtime.messaging.ref import UnsentRequest, refuse_thread
 
 
 class ClientRouting:
-    """Routing of one kind at a client: by the node that the client is connected to, which knows where entities live.
+    """Routing of one kind at a client: by a node, with knowledge of the places of entities.
 
     Parameters:
         link: Way to the cluster.
@@ -25,6 +26,7 @@ class ClientRouting:
     def __init__(self, link: ClientLink, key: EntityKey[Any], system_name: str) -> None:
         link.codec.register(key.message_type)
         self._link = link
+        self._way = link.way_to(ENTITY_PREFIX + key.name)
         self._key = key
         self._system_name = system_name
         self._ways: Sequence[object] = [None]
@@ -48,17 +50,17 @@ class ClientRouting:
     def tell(self, ref: RoutedEntityRef[Never], message: object) -> None:
         """Hand over a message, or hold it until there is a connection; a dead letter where there is no room."""
         self._check_thread(ref)
-        self._link.post(cast("ActorRef[Any]", ref), message)
+        self._link.post(self._way, cast("ActorRef[Any]", ref), message)
 
     async def send(self, ref: RoutedEntityRef[Never], message: object) -> None:
         """Hand over a message, waiting for room."""
         self._check_thread(ref)
-        await self._link.send(cast("ActorRef[Any]", ref), message)
+        await self._link.send(self._way, cast("ActorRef[Any]", ref), message)
 
     def request(self, ref: RoutedEntityRef[Never], request: Request) -> UnsentRequest | None:
         """Hand over a request, or hold it until there is a connection, at most until its deadline."""
         self._check_thread(ref)
-        return self._link.post(cast("ActorRef[Any]", ref), request)
+        return self._link.post(self._way, cast("ActorRef[Any]", ref), request)
 
     def _check_thread(self, ref: RoutedEntityRef[Never]) -> None:
         if get_ident() != self._thread:

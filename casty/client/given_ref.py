@@ -1,10 +1,8 @@
-"""Ref that a reply has given to a client: good on the connection that it came by."""
+"""Ref given to a client by a reply: good on the connection of that reply."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar, cast
-
-import trio
 
 from casty.address import ActorAddress, WireRef
 from casty.refs import ActorRef
@@ -16,10 +14,14 @@ T = TypeVar("T")
 
 
 class GivenWay(Protocol):
-    """Way of messages to refs given to the client."""
+    """Way of messages to given refs."""
 
     def tell_given(self, ref: GivenActorRef[Any], message: object) -> None:
         """Hand over a message."""
+        ...
+
+    async def send_given(self, ref: GivenActorRef[Any], message: object) -> None:
+        """Hand over a message, waiting for room."""
         ...
 
     def request_given(self, ref: GivenActorRef[Any], request: Request) -> UnsentRequest | None:
@@ -28,7 +30,7 @@ class GivenWay(Protocol):
 
 
 class GivenActorRef(AskableRef[M_contra]):
-    """Ref to an actor somewhere in the cluster, by way of the node that has given it."""
+    """Ref to an actor somewhere in the cluster, by way of its giver."""
 
     __slots__ = ("_place", "_way", "message_type", "session")
 
@@ -57,8 +59,7 @@ class GivenActorRef(AskableRef[M_contra]):
         self._way.tell_given(self, message)
 
     async def send(self, message: M_contra) -> None:
-        self._way.tell_given(self, message)
-        await trio.lowlevel.checkpoint()
+        await self._way.send_given(self, message)
 
     def request(self, request: Request) -> UnsentRequest | None:
         return self._way.request_given(self, request)

@@ -142,7 +142,13 @@ class Cluster:
         self._receptionist = ReceptionistExtension()
         sharding = Sharding()
         self._shard_orders = ShardOrders(sharding, self._running)
-        own = self._receptionist, DeathWatchExtension(), sharding, PubSub(self._receptionist), Clients()
+        own = (
+            self._receptionist,
+            DeathWatchExtension(),
+            sharding,
+            PubSub(self._receptionist),
+            Clients(self._receptionist),
+        )
         self._extensions = Extensions(own)
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Never, Protocol
+from typing import Any, Final, Never, Protocol
 
 from casty.address import UniqueAddress
 from casty.protocol.sharding.observability.shard_listing import ShardsTold
-from casty.refs import ActorRef, EntityKey
+from casty.refs import ActorRef, EntityKey, TypedKey
+
+OPEN_MAX: Final = 10_000
+"""Keys open to clients that a node remembers; of more, the one that was used first is open no more until it is used."""
 
 
 class ReplyGate(Protocol):
@@ -35,6 +38,14 @@ def _is_nobody(_: UniqueAddress) -> bool:
 def no_shards(_: str | None) -> ShardsTold:
     """Return the shards known without a cluster: none."""
     return ShardsTold()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenKey:
+    """Key open to clients by way of this node, and whether it is of a singleton."""
+
+    key: TypedKey[Any]
+    is_singleton: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -60,11 +71,19 @@ class KernelHooks:
     another way."""
     entity_host: object = None
     """Taker of the actors that host entities; of a type known to the layers above alone."""
-    client_keys: dict[str, tuple[EntityKey[Any], bool]] = field(default_factory=dict[str, tuple[EntityKey[Any], bool]])
-    """Keys made with ``clients=True`` and used on this node, by their names, and whether each is a singleton's."""
+    open_keys: dict[str, OpenKey] = field(default_factory=dict[str, OpenKey])
+    """Keys made with ``clients=True`` and used on this node, by the path that clients write to."""
     groups: object = None
     """Messenger to many nodes; of a type known to the layers above alone."""
     shard_reports: Callable[[str | None], ShardsTold] = no_shards
     """Called for the shards of one kind of entities, or of all."""
     is_stranger: Callable[[UniqueAddress], bool] = _is_nobody
     """Whether a node is no member."""
+
+    def open_key(self, prefix: str, key: TypedKey[Any], *, is_singleton: bool = False) -> None:
+        """Let clients use this key, at a path with this beginning, where the key says so."""
+        if key.clients:
+            path = prefix + key.name
+            if len(self.open_keys) >= OPEN_MAX and path not in self.open_keys:
+                del self.open_keys[next(iter(self.open_keys))]
+            self.open_keys[path] = OpenKey(key, is_singleton)

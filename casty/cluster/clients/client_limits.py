@@ -10,6 +10,8 @@ ASKS_MAX: Final = 1_000
 """Asks of one client without an answer yet."""
 CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes of one client's unanswered asks; and of its unread replies."""
+PUBLISHED_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes that one client has not read, from which on messages of topics are dropped: what is above is for replies."""
 ALL_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of both, of all clients of the node."""
 TELLS_PER_SECOND: Final = 1_000
@@ -20,3 +22,7 @@ GIVEN_MAX: Final = 1_024
 CONTACTS_INTERVAL: Final = 1.0
 """Seconds between two lists of contact points, which tell as well that the node is there."""
 REFUSALS_LOGGED: Final = "a client's message is not taken: "
+LEAVE_PATIENCE: Final = 5.0
+"""Seconds for which a node that leaves its cluster waits for the replies to open asks of clients."""
+LEAVE_GRACE: Final = 1.0
+"""Seconds, of those, for clients without open asks: one may be on its way."""

@@ -1,29 +1,32 @@
-"""Session of one client at the node that it is linked to: its asks without an answer, and the refs given to it.
+"""Session of one client at its node: its asks without an answer, its topics, and the refs given to it.
 
-Everything that a client sends comes through `ClientSession.take`: messages for what is open to clients, and the
-withdrawal of an ask. There is no other way in: a client has no link, so no frame of its reaches what nodes say to each
-other.
+All frames of a client come through `ClientSession._take`: messages for open paths, the question whether a path is open,
+and the withdrawal of an ask. There is no other way in: a client has no link, so no frame of its reaches the protocol of
+the nodes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import trio
 
-from casty.address import entity_of_path
+from casty.cluster.clients.client_door import ClientDoor
 from casty.cluster.clients.client_limits import (
     ALL_BYTES_MAX,
     ASKS_MAX,
     CLIENT_BYTES_MAX,
     CONTACTS_INTERVAL,
+    PUBLISHED_BYTES_MAX,
     TELLS_PER_SECOND,
 )
+from casty.cluster.clients.followed_topics import FollowedTopics
 from casty.cluster.clients.given_refs import GivenRefs
 from casty.cluster.clients.relayed_ask import RelayedAsk, error_reply
 from casty.cluster.clients.spoken import ClientSpoken, ForeignPlaceError
 from casty.errors import AskFailed, CastyError, DecodeError, ProtocolError
-from casty.refs import ActorRef
+from casty.refs import ActorRef, Topic
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef
 from casty.schema.names import printable
@@ -32,6 +35,7 @@ from casty.transport.limits.token_bucket import TokenBucket
 from casty.transport.links.link import GOODBYE_FRAME
 from casty.transport.network.interface import ConnectionLost
 from casty.wire.control.cancel_request import decode_withdraw
+from casty.wire.control.open_question import decode_open_question, open_answer_frame
 from casty.wire.envelope import FOREIGN, HAS_TAIL, Notice, NoticeCode, Wait, decode_head, decode_wait
 from casty.wire.frame import FrameKind
 from casty.wire.handshake import Hello
@@ -44,22 +48,19 @@ class ClientHost(Protocol):
 
     @property
     def spoken(self) -> ClientSpoken:
-        """Codec of what clients and this node say."""
+        """Codec between clients and this node."""
         ...
 
     held_bytes: int
     """Bytes held for all clients."""
 
-    def target_of(self, path: str) -> object | None:
-        """Return the message type of what is open to all clients at a path on the wire; None for nothing."""
-        ...
-
-    def ref_to(self, key: str, entity_id: str) -> AskableRef[Any] | None:
-        """Return the ref of an entity open to clients; None where its id is none of a singleton."""
+    @property
+    def door(self) -> ClientDoor:
+        """Door of the node for all clients."""
         ...
 
     def refused(self, session: ClientSession, what: str, particulars: str) -> None:
-        """Count what was not taken from a client, and name it in the log."""
+        """Count a refusal, and name it in the log."""
         ...
 
     def contacts(self) -> bytes:
@@ -90,26 +91,34 @@ class ClientSession:
         self._due = 0.0
         """Seconds to wait before anything more is taken."""
         self._pace = TokenBucket(per_second=CLIENT_BYTES_MAX, burst=CLIENT_BYTES_MAX, now=trio.current_time())
+        self._followed = FollowedTopics(host.spoken.kernel, self)
+        self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
         """Serve the client until either end is done, then close the connection."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     nursery.start_soon(self._write)
                     nursery.start_soon(self._tell_contacts)
                     await self._read()
                     nursery.cancel_scope.cancel()
         finally:
             self._is_over = True
+            self._followed.close()
             for slot in list(self.asks.values()):
                 slot.withdraw_request()
             self._note_queued(gone=True)
             self._host.leave_session(self)
             await self.pipe.aclose()
 
+    def say_goodbye(self) -> None:
+        """Send the client to another node with new messages; replies to open asks come by this connection still."""
+        self.pipe.put(GOODBYE_FRAME)
+
     def finish(self) -> None:
-        """Write what waits, and say goodbye: the client goes on with another node."""
+        """Write the rest, and nothing more: its open asks are lost."""
         self.pipe.finish(GOODBYE_FRAME)
 
     def end(self, what: str, reason: str) -> None:
@@ -134,9 +143,27 @@ class ClientSession:
             frame = self._host.spoken.reply_frame(self.given, slot, error_reply(failed))
         self._put(frame)
 
-    def take_tell(self, frame: bytes) -> None:
-        """Send a frame of its own accord."""
+    def take_published(self, topic: Topic[Any], message: object) -> None:
+        """Send a message of a followed topic; drop it where too much waits to be read already."""
+        if self._is_over:
+            return
+        try:
+            frame = self._host.spoken.published_frame(self.given, topic, message)
+        except (CastyError, ValueError, TypeError) as error:
+            self._host.refused(self, "unpublished", printable(f"a message of {topic!r} cannot be told to it: {error}"))
+            return
+        if (
+            self.pipe.bytes + len(frame) > PUBLISHED_BYTES_MAX
+            or self._host.held_bytes + len(frame) > ALL_BYTES_MAX // 2
+        ):
+            self._host.refused(self, "unpublished", f"it reads too slowly for {topic!r}: a message is dropped")
+            return
         self._put(frame)
+
+    def start(self, run: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run a task as long as the session."""
+        assert self._nursery is not None
+        self._nursery.start_soon(run, *args)
 
     def _put(self, frame: bytes) -> None:
         held = self._host.held_bytes
@@ -183,6 +210,8 @@ class ClientSession:
                     await self._envelope(body)
                 except DecodeError as error:
                     self._refuse("undecodable", printable(str(error)), error.path, error.name, error.ask, "ill_typed")
+            case FrameKind.CONTROL:
+                self._answer(decode_open_question(body))
             case FrameKind.WITHDRAW:
                 slot = self.asks.get(decode_withdraw(body))
                 if slot is None:
@@ -200,7 +229,7 @@ class ClientSession:
             raise DecodeError(f"not valid msgpack ({type(error).__name__})") from None
         wait = decode_wait(body, end) if parts & HAS_TAIL else None
         ask = 0 if wait is None else wait[1]
-        opened = self.given.at(path) or self._host.target_of(path)
+        opened = self.given.at(path) or self._host.door.type_at(path)
         if opened is None:
             self._refuse("not_open", f"{printable(path)} is not open to clients", path, name, ask)
             return
@@ -245,8 +274,15 @@ class ClientSession:
         self._ask(ref, message, slot, wait)
 
     def _ref(self, path: str) -> ActorRef[Any] | None:
-        found = entity_of_path(path)
-        return self.given.ref(path) if found is None else self._host.ref_to(*found)
+        return self.given.ref(path) or self._host.door.taker(path, self._followed)
+
+    def _answer(self, path: str) -> None:
+        """Say whether a path is open."""
+        is_open = self._host.door.type_at(path) is not None
+        self._charge(TELL_COST_BYTES)
+        if not is_open:
+            self._host.refused(self, "not_open", f"{printable(path)} is not open to clients")
+        self._put(open_answer_frame(path, is_open=is_open))
 
     def _ask(self, ref: ActorRef[Any], message: object, slot: RelayedAsk, wait: Wait) -> None:
         kernel = self._host.spoken.kernel

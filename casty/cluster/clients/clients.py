@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Final
 
-from casty.address import ENTITY_PREFIX
+import trio
+
+from casty.cluster.clients.client_door import ClientDoor
 from casty.cluster.clients.client_limits import (
     CLIENT_BYTES_MAX,
     CONNECTIONS_MAX,
     CONNECTIONS_PER_HOST_MAX,
+    LEAVE_GRACE,
+    LEAVE_PATIENCE,
     REFUSALS_LOGGED,
 )
 from casty.cluster.clients.client_session import ClientSession
 from casty.cluster.clients.spoken import ClientSpoken
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.node import ClusterNode
+from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.protocol.state.member import MemberStatus
-from casty.runtime.messaging.entity_ref import SINGLETON_ID
-from casty.runtime.messaging.ref import AskableRef
 from casty.transport.clients.frame_pipe import FramePipe
 from casty.transport.links.hello import LEAVING
 from casty.transport.network.interface import Connection
@@ -40,19 +43,28 @@ class Clients(ClusterExtension):
 
     name = CLIENTS
 
-    def __init__(self) -> None:
+    def __init__(self, receptionist: ReceptionistExtension) -> None:
+        self._receptionist = receptionist
         self.sessions: dict[ClientSession, None] = {}
         self.held_bytes = 0
         """Bytes held for all clients: their asks without an answer, and what they have not read."""
         self._node: ClusterNode | None = None
         self._spoken: ClientSpoken | None = None
+        self._door: ClientDoor | None = None
         self._is_leaving = False
+        self._changed = trio.Event()
 
     @property
     def spoken(self) -> ClientSpoken:
-        """Codec of what clients and this node say."""
+        """Codec between clients and this node."""
         assert self._spoken is not None
         return self._spoken
+
+    @property
+    def door(self) -> ClientDoor:
+        """Door of the node for all clients."""
+        assert self._door is not None
+        return self._door
 
     def start(self, node: ExtensionNode) -> None:
         """Take the connections of clients from now on."""
@@ -64,14 +76,32 @@ class Clients(ClusterExtension):
             limits=inside.settings.limits,
             wire_types=inside.system.wire_types,
         )
+        self._door = ClientDoor(inside.kernel, self._receptionist)
+        inside.kernel.handing_over.insert(0, self._send_away)  # before anything moves: new asks go elsewhere
         if inside.transport is not None:
             inside.transport.clients = self
 
     async def leave(self) -> None:
-        """Say goodbye to the clients: they go on with other nodes."""
-        self._is_leaving = True
+        """Wait for the replies to open asks of clients; new ones go to other nodes meanwhile."""
+        await self._send_away()
+        with trio.move_on_after(LEAVE_PATIENCE):
+            began = trio.current_time()
+            while self.sessions:
+                is_grace_over = trio.current_time() >= began + LEAVE_GRACE
+                if is_grace_over and not any(session.asks for session in self.sessions):
+                    break
+                self._changed = trio.Event()
+                with trio.move_on_after(LEAVE_GRACE):
+                    await self._changed.wait()
         for session in list(self.sessions):
             session.finish()
+
+    async def _send_away(self) -> None:
+        """Say goodbye to the clients, and let none in any more."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            for session in list(self.sessions):
+                session.say_goodbye()
 
     def ended(self) -> None:
         """Let no client in any more."""
@@ -102,30 +132,15 @@ class Clients(ClusterExtension):
         self.sessions[session] = None
         return session
 
-    def target_of(self, path: str) -> object | None:
-        """Return the message type of the entities open to clients under the head of their kind; None for none."""
-        found = None
-        if path.startswith(ENTITY_PREFIX):
-            found = self.spoken.kernel.hooks.client_keys.get(path[len(ENTITY_PREFIX) :])
-        return None if found is None else found[0].message_type
-
-    def ref_to(self, key: str, entity_id: str) -> AskableRef[Any] | None:
-        """Return the ref of an entity open to clients; None for none, and where a singleton has another id."""
-        hooks = self.spoken.kernel.hooks
-        found = hooks.client_keys.get(key)
-        if found is None or hooks.entity_ref is None or (found[1] and entity_id != SINGLETON_ID):
-            return None
-        return cast("AskableRef[Any]", hooks.entity_ref(found[0], entity_id))
-
     def refused(self, session: ClientSession, what: str, particulars: str) -> None:
-        """Count what was not taken from a client, and name it in the log."""
+        """Count a refusal, and name it in the log."""
         node = self._node
         if node is not None:
             node.cluster_metrics.refused[f"client: {what}"] += 1
             node.complaints.info(session.pipe.remote, f"{REFUSALS_LOGGED}{particulars} (client {session.name})")
 
     def contacts(self) -> bytes:
-        """Return the frame with the members that clients may turn to."""
+        """Return the frame with the members open to clients."""
         members = () if self._node is None else self._node.board.members
         up = sorted(member.address for member in members if member.status is MemberStatus.up)
         return contacts_frame(up)
@@ -133,6 +148,7 @@ class Clients(ClusterExtension):
     def leave_session(self, session: ClientSession) -> None:
         """Forget an ended session."""
         self.sessions.pop(session, None)
+        self._changed.set()
 
     def __repr__(self) -> str:
         return f"<Clients {len(self.sessions)} held={self.held_bytes} B>"

@@ -1,4 +1,4 @@
-"""Slot of an ask that a client has made by way of this node: the reply, once it is here, goes on to the client.
+"""Slot of an ask of a client by way of this node: the reply, once it is here, goes on to the client.
 
 To the asked entity, and to its node, it is an ask of this node: refs of a client never leave the node it is linked to.
 """

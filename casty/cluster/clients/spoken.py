@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Never, Protocol
 
-from casty.address import ASK_PREFIX, UniqueAddress, WireRef, serial_of
+from casty.address import ASK_PREFIX, PUBLISHED_PREFIX, UniqueAddress, WireRef, serial_of
 from casty.cluster.clients.given_refs import GivenRefs
 from casty.cluster.clients.relayed_ask import RelayedAsk
 from casty.config import TransportLimits
 from casty.errors import CastyError, EncodeError
-from casty.refs import ActorRef
+from casty.refs import ActorRef, Topic
 from casty.runtime.messaging.ask import ErrorReply
 from casty.runtime.system.kernel import Kernel
 from casty.schema.names import printable
@@ -28,7 +28,7 @@ TYPES_MAX: Final = 4_096
 
 
 class ForeignPlaceError(Exception):
-    """A client's message names an actor that is not the asker of this very ask."""
+    """A client's message names another actor than the asker of this very ask."""
 
 
 class Speaker(Protocol):
@@ -69,7 +69,7 @@ class ClientSpoken:
         self._foreign: WireRef | None = None
 
     def is_of(self, message_type: object, name: str) -> bool:
-        """Whether a name on the wire is that of a message of this type."""
+        """Whether a name on the wire is of a message of this type."""
         names = self._names.get(message_type)
         if names is None:
             try:
@@ -107,10 +107,17 @@ class ClientSpoken:
     def reply_frame(self, given: GivenRefs, slot: RelayedAsk, reply: object) -> bytes:
         """Return the frame of a reply. Raises EncodeError, for too large a one too, and UnsupportedTypeError."""
         form = ErrorReply if type(reply) is ErrorReply else slot.type_form
+        return self._frame(given, ASK_PREFIX, reply, form, encode_slot(slot.client_serial, slot.client_ask))
+
+    def published_frame(self, given: GivenRefs, topic: Topic[Any], message: object) -> bytes:
+        """Return the frame of a message of a topic, as `reply_frame`."""
+        return self._frame(given, PUBLISHED_PREFIX + topic.name, message, topic.message_type, b"")
+
+    def _frame(self, given: GivenRefs, path: str, message: object, form: object, tail: bytes) -> bytes:
         self._given = given
         try:
-            write = self._codec.writer(ASK_PREFIX, 0, reply, form, has_tail=True)
-            frame = write(reply, encode_slot(slot.client_serial, slot.client_ask))
+            write = self._codec.writer(path, 0, message, form, has_tail=bool(tail))
+            frame = write(message, tail)
         finally:
             self._given = None
         if len(frame) > self._frame_bytes_max:

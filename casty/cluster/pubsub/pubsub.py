@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Final, Never
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import PUBLISHED_PREFIX, NodeAddress, UniqueAddress
 from casty.cluster.access import TOPIC_PREFIX
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.node import ClusterNode
@@ -98,6 +98,7 @@ class PubSub(ClusterExtension):
         if ref.owner() is None and not isinstance(ref, InlineRef):
             return  # it has ended already
         names = node.codec.names_of(topic.message_type)
+        node.kernel.hooks.open_key(PUBLISHED_PREFIX, topic)
         known = self._topics.get(topic.name)
         if known is None:
             local = LocalTopic(node.kernel, topic, names, self._emptied)
@@ -125,6 +126,7 @@ class PubSub(ClusterExtension):
         node, audiences = self._running()
         node.kernel.check_thread("publish")
         audience = audiences.of(service_of(topic), topic.message_type)
+        node.kernel.hooks.open_key(PUBLISHED_PREFIX, topic)
         known = self._topics.get(topic.name)
         local = None if known is None else known[0]
         if local is not None and not set(audience.names) <= set(local.names):

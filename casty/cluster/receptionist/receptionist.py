@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Never, TypeAlias, assert_never
 
-from casty.address import UniqueAddress
+from casty.address import SERVICE_PREFIX, UniqueAddress
 from casty.cluster.commands import SubscribeTopology
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.node import ClusterNode
@@ -63,6 +63,8 @@ class ReceptionistDriver:
     def take(self, message: ReceptionistMessage) -> None:
         """Handle one message."""
         listings = self._listings
+        if isinstance(message, (Register, Find, Subscribe)):
+            self._node.kernel.hooks.open_key(SERVICE_PREFIX, message.key)
         match message:
             case Register(key, ref):
                 self._register(key, ref)
@@ -133,6 +135,10 @@ class ReceptionistDriver:
         if found.misfit is not None:
             self._warn(found.misfit)
         return found.entries
+
+    def instances(self, key: ServiceKey[Any], most: int) -> tuple[ServiceInstance[Any], ...]:
+        """Return the instances of a service right now, the first ``most`` of them."""
+        return tuple(self._instance(key, entry) for entry in self.find(key.name, self._names(key))[:most])
 
     def lists(self, name: str, run: UniqueAddress, uid: int) -> bool:
         """Whether an actor of that run is known as one of a service."""
@@ -223,6 +229,10 @@ class ReceptionistExtension(ClusterExtension):
     def find(self, name: str, names: Names) -> Entries:
         """Return the listing of a key as it is now; the same object as long as it does not change."""
         return () if self._driver is None else self._driver.find(name, names)
+
+    def instances(self, key: ServiceKey[Any], most: int) -> tuple[ServiceInstance[Any], ...]:
+        """Return the instances of a service right now, the first ``most`` of them."""
+        return () if self._driver is None else self._driver.instances(key, most)
 
     def lists(self, name: str, run: UniqueAddress, uid: int) -> bool:
         """Whether an actor of that run is known here as one of a service, whatever messages it takes."""

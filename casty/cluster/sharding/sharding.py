@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from casty.address import UniqueAddress, entity_of_path
+from casty.address import ENTITY_PREFIX, UniqueAddress, entity_of_path
 from casty.cluster.access import Sender
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.extension_tables import ClusterTable
@@ -322,8 +322,8 @@ class Sharding(ClusterExtension):
 
     def _open(self, key: EntityKey[Any], is_singleton: bool) -> None:
         """Let clients reach what has this key, where it says so."""
-        if key.clients and self._inside is not None:
-            self._inside.kernel.hooks.client_keys[key.name] = key, is_singleton
+        if self._inside is not None:
+            self._inside.kernel.hooks.open_key(ENTITY_PREFIX, key, is_singleton=is_singleton)
 
     def _given_back(self, path: str, message: object) -> bool:
         found = entity_of_path(path)
