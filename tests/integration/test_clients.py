@@ -80,6 +80,51 @@ async def test_a_client_goes_on_while_the_node_that_it_is_connected_to_is_killed
     assert len(caller.failed) <= 16
 
 
+async def test_a_gateway_of_asyncio_answers_on_when_the_node_behind_it_is_killed(rig: Rig) -> None:
+    nodes: dict[tuple[str, int], NodeProcess] = {one.address: one for one in await rig.cluster("a", "b", "c", **SPEC)}
+    points = list(nodes)
+    killed = trio.Event()
+    behind: list[tuple[str, int]] = []
+    token = trio.lowlevel.current_trio_token()
+
+    async def gateway() -> tuple[int, list[AskFailed | AskTimeoutError]]:
+        """Answer requests one after another, and return how many after the kill, and the failures."""
+        after, failed = 0, list[AskFailed | AskTimeoutError]()
+        make = partial(ClusterClient, contact_points=points[:1], system_name="integration")
+        async with embed.start_async(make) as shop:
+            number = 0
+            while after < 50:
+                number += 1
+                cart = await shop.call(shop.system.entity, HITS, f"cart-{number % 16}")
+                try:
+                    assert await shop.ask(cart, partial(Hit, number, 0.0), timeout=20.0) == number
+                    after += killed.is_set()
+                except (AskFailed, AskTimeoutError) as error:
+                    failed.append(error)
+                if number == 100:
+                    await asyncio.sleep(1.5)  # by then it has been told of the other nodes
+                    contact = shop.system.contact
+                    assert contact is not None
+                    behind.append((contact.host, contact.port))
+                    await asyncio.to_thread(trio.from_thread.run_sync, asked.set, trio_token=token)
+        return after, failed
+
+    asked = trio.Event()
+
+    async def kill() -> None:
+        await asked.wait()
+        await nodes[behind[0]].kill()
+        killed.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kill)
+        after, failed = await trio.to_thread.run_sync(lambda: asyncio.run(gateway()))
+    show(f"gateway: {after} answers after the kill of {behind[0]}, {len(failed)} failed")
+    assert after == 50
+    assert len(failed) <= 1
+    assert all(not one.certainly_not_handled for one in failed)
+
+
 def gateway_example() -> Any:
     spec = importlib.util.spec_from_file_location("http_gateway", EXAMPLE)
     assert spec is not None and spec.loader is not None
