@@ -94,7 +94,7 @@ class TlsNetwork:
         self._live: dict[TlsConnection, None] = {}
         self._warned_at = -math.inf
         self._left_at_warning = 0.0
-        self.reloads = 0
+        self.reloads: int = 0
         """Number of times that changed files were taken: links made before show certificates of before."""
         self.wall_time: Callable[[], float] = time.time
         """Clock by which certificates end."""

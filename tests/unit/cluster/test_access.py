@@ -63,7 +63,7 @@ CONTROL = (
 )
 
 HANDSHAKE = {FrameKind.HELLO, FrameKind.HELLO_ACK, FrameKind.REFUSED}
-OF_LINKS = {FrameKind.GOODBYE, FrameKind.IDLE, FrameKind.STAY, FrameKind.ACK}
+OF_LINKS = {FrameKind.GOODBYE, FrameKind.IDLE, FrameKind.STAY, FrameKind.ACK, FrameKind.HANDOVER}
 """Frames that the transport takes itself, of whomever the link is with."""
 
 STRANGER = run_of("stranger")
