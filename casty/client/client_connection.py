@@ -101,6 +101,8 @@ class ClientConnection:
         """Asks that went by it, by their numbers."""
         self.unusable = trio.Event()
         """Set when nothing new may go by it: it is lost, or its node leaves."""
+        self.ended = trio.Event()
+        """Set when it is closed."""
         self.fault = ""
         self._is_leaving = False
         self._questions: dict[str, tuple[trio.Event, list[bool]]] = {}
@@ -169,6 +171,7 @@ class ClientConnection:
             for answered, _ in self._questions.values():
                 answered.set()
             unwritten = self._pipe.unwritten()
+            self.ended.set()
             await self._pipe.aclose()
         return unwritten
 

@@ -36,6 +36,8 @@ HELD_MAX: Final = 1_000
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
 UNREACHABLE_AFTER: Final = 10.0
 """Seconds without a node after which nothing waits for one any more."""
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds for what was told before the end of the client, and its goodbye."""
 PAUSE_MIN, PAUSE_MAX = 0.1, 2.0
 """Seconds between two rounds over all contact points."""
 SIDES_MAX: Final = 8
@@ -62,9 +64,9 @@ class ClientLink:
         """Those with letters."""
         self._held = 0
         self._held_bytes = 0
-        self._room = trio.Event()
+        self._room = trio.lowlevel.ParkingLot()
         self._connected = trio.Event()
-        self._is_unreachable = False
+        self._is_unreachable = self._is_closing = False
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
         self.codec: ClientCodec = dialler.codec(self)
@@ -73,7 +75,7 @@ class ClientLink:
         """Keep a connection up until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            while True:
+            while not self._is_closing:
                 connection = await self._connect()
                 self._begin(connection)
                 self.current, self._is_unreachable = connection, False
@@ -92,13 +94,31 @@ class ClientLink:
         """Return when there is a connection."""
         await self._connected.wait()
 
-    def close(self) -> None:
-        """End all waits: the client ends."""
+    async def close(self) -> None:
+        """Write what was told, say goodbye, and end all waits: the client ends. Cancelled, it waits for no node."""
+        self._is_closing = True
+        try:
+            with trio.move_on_after(CLOSE_TIMEOUT):
+                if self.current is not None:
+                    await self._told()
+                self._end_waits()
+                for connection in self._connections():
+                    connection.finish()
+                    await connection.ended.wait()
+        finally:
+            self._end_waits()
+
+    async def _told(self) -> None:
+        """Wait for the tells that wait for their way."""
+        for letter in [one for way in self._waiting for one in way.held if one.slot is None]:
+            await letter.left()
+
+    def _end_waits(self) -> None:
         self._is_unreachable = True
         self._drop_held(AskFailed("this client has ended", "not_sent"))
-        for connection in (self.current, *self._sides.values()):
-            if connection is not None:
-                connection.finish()
+
+    def _connections(self) -> list[ClientConnection]:
+        return [one for one in (self.current, *self._sides.values()) if one is not None]
 
     @property
     def system_name(self) -> str:
@@ -143,8 +163,7 @@ class ClientLink:
     async def send(self, way: Way, ref: ActorRef[Any], message: object) -> None:
         """Send a message, waiting for room."""
         while self._held >= HELD_MAX and not self._is_unreachable:
-            self._room = trio.Event()
-            await self._room.wait()
+            await self._room.park()
         self.post(way, ref, message)
         await trio.lowlevel.checkpoint()
 
@@ -372,7 +391,7 @@ class ClientLink:
         if not letter.way.held:
             self._waiting.pop(letter.way, None)
         if self._held < HELD_MAX:
-            self._room.set()
+            self._room.unpark_all()
 
     def _drop(self, letter: HeldLetter, error: AskFailed) -> None:
         if letter.slot is not None:

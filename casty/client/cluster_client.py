@@ -149,7 +149,7 @@ class ClusterClient(ActorSystem):
                     yield
                 finally:
                     kernel.hooks.entity_used = kernel.hooks.groups = None
-                    link.close()
+                    await link.close()
                     nursery.cancel_scope.cancel()
 
     async def find(self, key: ServiceKey[M], *, at_least: int = 0, timeout: float = 5.0) -> Listing[M]:

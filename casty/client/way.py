@@ -56,6 +56,10 @@ class HeldLetter(UnsentRequest):
         """Take note of its sending, or its end."""
         self._left.set()
 
+    async def left(self) -> None:
+        """Wait for its sending, or its end."""
+        await self._left.wait()
+
     def tell(self) -> None:
         """Do nothing: it is held already."""
 

@@ -179,3 +179,57 @@ async def test_a_node_that_leaves_sends_its_clients_away_first(autojump_clock, n
             await trio.sleep(0.1)
         assert client.contact is not None
         assert client.contact.host == "b"
+
+
+async def test_what_is_told_before_the_end_of_a_client_arrives(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+    async with client_of(nodes, "a") as client:
+        await add(client, "cart-1")
+        for number in range(10):
+            client.entity(OPEN, "cart-1").tell(Note(number))
+    async with client_of(nodes, "a") as client:
+        client.entity(OPEN, "cart-1").tell(Note(10))  # by a way that is not open yet
+        await client.entity(OPEN, "cart-1").send(Note(11))
+    async with client_of(nodes, "a") as client:
+        assert await client.ask(client.entity(OPEN, "cart-1"), Notes) == list(range(12))
+
+
+async def test_the_end_of_a_client_waits_for_no_node_that_says_nothing(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+    async with client_of(nodes, "a") as client:
+        await add(client, "cart-1")
+        nodes.network.cut("outside", "a")
+        client.entity(OPEN, "cart-1").tell(Note(1))
+        began = trio.current_time()
+    assert trio.current_time() - began <= 3
+    nodes.network.heal_all()
+    with trio.move_on_after(0.5):
+        async with client_of(nodes, "a") as client:
+            await add(client, "cart-1")
+            nodes.network.cut("outside", "a")
+            began = trio.current_time()
+            await trio.sleep_forever()
+    assert trio.current_time() - began <= 3
+
+
+async def test_all_who_wait_for_room_send_once_there_is_some(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+    async with client_of(nodes, "a") as client:
+        cart = client.entity(OPEN, "cart-1")
+        await add(client, "cart-1")
+        nodes.network.cut("outside", "a")
+        await trio.sleep(5)
+        for number in range(1_000):
+            cart.tell(Note(number))
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for number in range(1_000, 1_005):
+                    nursery.start_soon(cart.send, Note(number))
+                await trio.sleep(1)
+                assert len(nursery.child_tasks) == 5
+                nodes.network.heal_all()
+        notes: list[int] = await client.ask(cart, Notes)
+        assert notes[:1_000] == list(range(1_000)) and sorted(notes[1_000:]) == list(range(1_000, 1_005))
