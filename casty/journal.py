@@ -100,6 +100,7 @@ class StoredSnapshot:
     """The state."""
 
 
+@message("casty.StoredHistory")
 @dataclass(frozen=True, slots=True)
 class StoredHistory:
     """Snapshots of one persistence id, with the events behind the newest one, of one look at the store.
