@@ -72,6 +72,10 @@ class ConnectionOwner(Protocol):
         """Take the contact points told by the node."""
         ...
 
+    def over(self, connection: ClientConnection, unwritten: list[object]) -> None:
+        """Take the end of a connection, with the letters certainly not written."""
+        ...
+
 
 class ClientConnection:
     """A connection with its hellos exchanged. To an ask it is the receiver on another node.
@@ -158,8 +162,8 @@ class ClientConnection:
         """Take no new message: it ends once all asks on it have their replies."""
         self.unusable.set()
 
-    async def run(self) -> list[object]:
-        """Serve until it is lost, or of no use any more; return the unwritten letters."""
+    async def run(self) -> None:
+        """Serve until it is lost, or of no use any more, then close it."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, nursery.cancel_scope)
@@ -170,10 +174,9 @@ class ClientConnection:
             self.unusable.set()
             for answered, _ in self._questions.values():
                 answered.set()
-            unwritten = self._pipe.unwritten()
             self.ended.set()
+            self._owner.over(self, self._pipe.unwritten())  # before the close, which may wait: nothing may overtake it
             await self._pipe.aclose()
-        return unwritten
 
     def fail_asks(self) -> None:
         """End the asks that went by it: nobody knows how far they came."""

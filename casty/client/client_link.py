@@ -190,7 +190,7 @@ class ClientLink:
         if not self._local.reply(serial, envelope.uid, envelope.message, envelope.name) and slot.answer is WAITING:
             text = f"the reply is of another type than was asked for: {envelope.name}"
             slot.refuse(AskFailed(text, "reply_lost"))
-        self._flush()
+        self._seek_all()
 
     def again(self, letter: SentLetter) -> None:
         """Send an ask by another node."""
@@ -221,7 +221,7 @@ class ClientLink:
     def learned(self, addresses: list[NodeAddress]) -> None:
         """Take the contact points told by the node."""
         self.contacts.learn(addresses)
-        self._flush()
+        self._seek_all()
 
     async def _connect(self) -> ClientConnection:
         pause, since = PAUSE_MIN, trio.current_time()
@@ -241,30 +241,27 @@ class ClientLink:
 
     def _begin(self, connection: ClientConnection) -> None:
         self._given[connection.number] = Way("", connection, is_pinned=True)
-        self.start(self._serve, connection)
+        self.start(connection.run)
 
-    async def _serve(self, connection: ClientConnection) -> None:
-        unwritten: list[object] = []
-        try:
-            unwritten = await connection.run()
-        finally:
-            if self._sides.get(connection.node) is connection:
-                del self._sides[connection.node]
-            letters = [cast("HeldLetter", token) for token in unwritten]
-            for letter in letters:
-                if letter.slot is not None:
-                    connection.asks.pop(letter.slot.uid, None)
-            connection.fail_asks()
-            for letter in reversed(letters):  # certainly not written: before all others
-                self._hold(letter, first=True)
-            given = self._given.pop(connection.number)
-            for letter in tuple(given.held):
-                self.withdraw(letter)
-                self._drop(letter, AskFailed(f"{letter.ref.path} was given by a node that is lost", "not_sent"))
-            self._seek_all()
+    def over(self, connection: ClientConnection, unwritten: list[object]) -> None:
+        """Take the end of a connection, and what it has not written: that goes by the next one before all others."""
+        if self._sides.get(connection.node) is connection:
+            del self._sides[connection.node]
+        letters = [cast("HeldLetter", token) for token in unwritten]
+        for letter in letters:
+            if letter.slot is not None:
+                connection.asks.pop(letter.slot.uid, None)
+        connection.fail_asks()
+        for letter in reversed(letters):
+            self._hold(letter, first=True)
+        given = self._given.pop(connection.number)
+        for letter in tuple(given.held):
+            self.withdraw(letter)
+            self._drop(letter, AskFailed(f"{letter.ref.path} was given by a node that is lost", "not_sent"))
+        self._seek_all()
 
     def _seek_all(self) -> None:
-        for way in self._waiting:
+        for way in tuple(self._waiting):
             self._seek(way)
 
     def _seek(self, way: Way) -> None:
@@ -335,10 +332,6 @@ class ClientLink:
     def _closed(self, way: Way) -> AskFailed:
         text = f"no node that this client can reach has {way.head} open to clients"
         return AskFailed(f"{text}: make its key with clients=True, and use it on a node", "not_delivered")
-
-    def _flush(self) -> None:
-        for way in tuple(self._waiting):
-            self._seek(way)
 
     def _flush_way(self, way: Way) -> None:
         while way.held:

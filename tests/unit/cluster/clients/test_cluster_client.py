@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -10,6 +10,7 @@ from helpers.clients import client_of
 from helpers.entities import Add, Carts, Command, Fail, Note, Notes, Own, Whole
 
 from casty import AskFailed, Behaviors, ClusterClient, ClusteredActorSystem, ClusterUnreachable, ConfigError, EntityKey
+from casty.transport.network.interface import Connection
 
 OPEN = EntityKey[Command]("carts", clients=True)
 PORT = 2551
@@ -233,3 +234,39 @@ async def test_all_who_wait_for_room_send_once_there_is_some(autojump_clock, nod
                 nodes.network.heal_all()
         notes: list[int] = await client.ask(cart, Notes)
         assert notes[:1_000] == list(range(1_000)) and sorted(notes[1_000:]) == list(range(1_000, 1_005))
+
+
+class Stuck:
+    """A connection that writes nothing any more, and takes its time to close."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def send(self, data: bytes | memoryview) -> None:
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.9)
+        await self.connection.aclose()
+
+
+async def test_nothing_overtakes_what_a_lost_connection_has_not_written(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    host(a), host(b)
+    async with client_of(nodes, "a", "b") as client:
+        cart = client.entity(OPEN, "cart-1")
+        await add(client, "cart-1")
+        assert client.contact is not None and client._link is not None and client._link.current is not None
+        pipe = client._link.current._pipe
+        pipe._connection = cast("Connection", Stuck(pipe._connection))
+        cart.tell(Note(0))
+        await trio.sleep(0.01)  # that one may have gone out, for all the client knows
+        for number in range(1, 10):
+            cart.tell(Note(number))
+        nodes.network.reset("outside", client.contact.host)
+        for number in range(10, 20):
+            await trio.sleep(0.05)
+            cart.tell(Note(number))
+        await trio.sleep(5)
+        assert await client.ask(cart, Notes) == list(range(1, 20))
