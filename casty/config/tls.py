@@ -100,7 +100,9 @@ class TlsConfig:
     begins a comment. None: there are none.
     """
     reload_every: float = 10.0
-    """Seconds between two looks for changed files, ended certificates and denied ones among the links."""
+    """Seconds between two looks for changed files, ended certificates and denied ones among the links; with ``denied``
+    at most one, since a cluster is cut in part as long as some nodes have read the list and others have not.
+    """
 
     def __post_init__(self) -> None:
         for name in ("certificate", "private_key", "ca"):

@@ -49,6 +49,10 @@ NOWAIT_BYTES_MAX: Final = 64 * 1024
 RECORD_EXTRA: Final = 22
 """Bytes of a record of TLS 1.3 besides its content: header 5, kind 1, tag 16."""
 
+LIST_READ_EVERY: Final = 1.0
+"""Seconds between looks at the files where there is a list of denied certificates. As long as some nodes deny one and
+others do not, the cluster is cut in part, and after seven seconds of that a good node may be the one to give itself up.
+"""
 EXPIRES_SOON: Final = 7 * 86_400.0
 """Seconds before the end of the own certificate from which on it is warned of."""
 WARN_EVERY: Final = 86_400.0
@@ -174,7 +178,10 @@ class TlsNetwork:
         """Look for changed files, and end the links of those who are not believed any more, until cancelled."""
         while True:
             await self.review()
-            await trio.sleep(self._credentials.config.reload_every)
+            config = self._credentials.config
+            await trio.sleep(
+                config.reload_every if config.denied is None else min(config.reload_every, LIST_READ_EVERY)
+            )
 
     async def review(self) -> None:
         """Do so once."""

@@ -187,3 +187,19 @@ async def test_seconds_to_the_end_of_the_certificate_are_a_figure(autojump_clock
     assert 29 * 86_400 < figures["tls_certificate_seconds_left"] < 30 * 86_400
     (await nodes.start("b")).system.collect(plain := Figures())
     assert "tls_certificate_seconds_left" not in plain
+
+
+@pytest.mark.parametrize("pauses", [(0.1, 0.1), (3.0, 3.0), (5.0, 2.0), (2.0, 7.0), (9.0, 0.1), (0.1, 9.0)])
+async def test_denied_member_goes_and_takes_nobody_with_it(autojump_clock, nodes, ca, tmp_path, pauses):
+    denied = tmp_path / "denied"
+    denied.write_text("")
+    for name, pause in zip("abc", (0.0, *pauses), strict=True):
+        await trio.sleep(pause)  # so far apart do they look at their files
+        tls = replace(ca.node(tmp_path, name), denied=denied)
+        await nodes.start(name, [] if name == "a" else ["a"], tls=tls)
+    await nodes.all_up("a", "b", "c")
+    denied.write_text("spiffe://shop/node/c\n")
+    await trio.sleep(40)
+    for name in "ab":
+        members = (await nodes.handles[name].system.get_cluster_state()).members
+        assert {member.id: member.status.name for member in members} == {"a": "up", "b": "up"}
