@@ -25,7 +25,7 @@ class Asker(Protocol):
 class RelayedAsk(EntityAskRef[Never]):
     """Slot for one ask of a client; its reply waits for the serving lease as that of every ask of an entity."""
 
-    __slots__ = ("_asker", "client_ask", "client_serial", "size", "type_form")
+    __slots__ = ("_asker", "client_ask", "client_serial", "size", "type_forms")
 
     def __init__(self, kernel: AskKernel, asker: Asker, client_serial: int, client_ask: int, type_form: object) -> None:
         kernel.counters.asks += 1
@@ -36,8 +36,8 @@ class RelayedAsk(EntityAskRef[Never]):
         """Serial number of the ask at the client."""
         self.client_ask = client_ask
         """Its secret number, by which the client withdraws it, too."""
-        self.type_form = type_form
-        """Type of the reply, as the message has it."""
+        self.type_forms: tuple[object, ...] = (type_form,)
+        """Types of the reply: that of each field of the message with the ref in it."""
         self.size = 0
         """Bytes of its request."""
 

@@ -7,6 +7,7 @@ becomes a number of the client's session.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Never, Protocol
 
 from casty.address import ASK_PREFIX, PUBLISHED_PREFIX, UniqueAddress, WireRef, serial_of
@@ -106,8 +107,12 @@ class ClientSpoken:
 
     def reply_frame(self, given: GivenRefs, slot: RelayedAsk, reply: object) -> bytes:
         """Return the frame of a reply. Raises EncodeError, for too large a one too, and UnsupportedTypeError."""
-        form = ErrorReply if type(reply) is ErrorReply else slot.type_form
-        return self._frame(given, ASK_PREFIX, reply, form, encode_slot(slot.client_serial, slot.client_ask))
+        forms: tuple[object, ...] = (ErrorReply,) if type(reply) is ErrorReply else slot.type_forms
+        tail = encode_slot(slot.client_serial, slot.client_ask)
+        for form in forms[:-1]:  # of several fields for the reply, nobody has said which one is meant
+            with suppress(EncodeError):
+                return self._frame(given, ASK_PREFIX, reply, form, tail)
+        return self._frame(given, ASK_PREFIX, reply, forms[-1], tail)
 
     def published_frame(self, given: GivenRefs, topic: Topic[Any], message: object) -> bytes:
         """Return the frame of a message of a topic, as `reply_frame`."""
@@ -150,6 +155,8 @@ class ClientSpoken:
         if self._slot is None:
             slot = self._slot = RelayedAsk(self.kernel, speaker, serial, uid, type_form)
             speaker.asks[uid] = slot
+        elif type_form not in self._slot.type_forms:
+            self._slot.type_forms += (type_form,)
         return self._slot
 
     def __repr__(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -9,7 +11,19 @@ import trio
 from helpers.clients import client_of
 from helpers.entities import Add, Carts, Command, Fail, Note, Notes, Own, Whole
 
-from casty import AskFailed, Behaviors, ClusterClient, ClusteredActorSystem, ClusterUnreachable, ConfigError, EntityKey
+import casty
+from casty import (
+    ActorContext,
+    ActorRef,
+    AskFailed,
+    Behavior,
+    Behaviors,
+    ClusterClient,
+    ClusteredActorSystem,
+    ClusterUnreachable,
+    ConfigError,
+    EntityKey,
+)
 from casty.transport.network.interface import Connection
 
 OPEN = EntityKey[Command]("carts", clients=True)
@@ -270,3 +284,41 @@ async def test_nothing_overtakes_what_a_lost_connection_has_not_written(autojump
             cart.tell(Note(number))
         await trio.sleep(5)
         assert await client.ask(cart, Notes) == list(range(1, 20))
+
+
+@casty.message("tests.clients.Either")
+@dataclass(frozen=True)
+class Either:
+    """A message with two fields for its one reply."""
+
+    is_text: bool
+    number: ActorRef[int]
+    text: ActorRef[str]
+
+
+EITHER = EntityKey[Either]("either", clients=True)
+
+
+def answering(entity_id: str) -> Behavior[Either]:
+    async def receive(ctx: ActorContext[Either], message: Either) -> Behavior[Either]:
+        if message.is_text:
+            message.text.tell("one")
+        else:
+            message.number.tell(1)
+        return Behaviors.same()
+
+    return Behaviors.receive(receive)
+
+
+async def test_a_reply_may_be_of_any_type_that_the_request_has_a_ref_for(autojump_clock, nodes):
+    for system in await nodes.systems("a", "b"):
+        system.spawn(Behaviors.sharded(answering, EITHER, num_shards=4), "either")
+    async with client_of(nodes, "a") as client:
+        for number in range(6):
+            ref = client.entity(EITHER, f"e-{number}")
+            replies = [await client.ask(ref, partial(_either, is_text)) for is_text in (False, True)]
+            assert replies == [1, "one"]
+
+
+def _either(is_text: bool, to: ActorRef[Any]) -> Either:
+    return Either(is_text, to, to)
