@@ -134,6 +134,8 @@ class ClientSession:
             return
         self._asked_bytes -= slot.size
         self._host.held_bytes -= slot.size
+        if reply is None and not self._is_over:
+            self._charge(TELL_COST_BYTES)  # as a tell: else asks with no wait, or withdrawn at once, would cost nothing
         if reply is None or self._is_over:
             return
         try:

@@ -14,6 +14,7 @@ from helpers.strangers import RUN, Stranger, greet, hello, refused, reply_to, st
 from casty import Behaviors, EntityKey
 from casty.cluster.clients.client_limits import ASKS_MAX, CONNECTIONS_PER_HOST_MAX
 from casty.transport.clients.frame_pipe import FramePipe
+from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import MEMBER, HelloAck, Refused
 
@@ -250,6 +251,26 @@ async def test_a_flood_of_refused_messages_is_taken_at_the_same_pace(autojump_cl
             client.envelope("/private", "int", 1)
         await trio.sleep(2)
         assert 1_500 < refused(a)["not_open"] < 3_500
+
+
+async def test_a_flood_of_asks_withdrawn_at_once_is_taken_at_the_same_pace(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    begun: list[str] = []
+
+    def begin(entity_id: str) -> Any:
+        begun.append(entity_id)
+        return Behaviors.ignore()
+
+    many = EntityKey[Command]("many", clients=True)
+    a.system.spawn(Behaviors.sharded(begin, many, num_shards=4), "many")
+    async with stranger(nodes) as client:
+        for ask in range(1, 5_001):
+            told = {"reply_to": reply_to(path=f"/_ask/{ask}", uid=ask)}
+            client.envelope("/_entity/many", "tests.entities.Notes", told, ask=ask, entity=f"c{ask}")
+            client.pipe.put(withdraw_frame(ask))
+        await trio.sleep(2)
+        assert 1_500 < len(begun) < 3_500
+    assert not a.node.kernel.asks
 
 
 async def test_a_client_that_does_not_read_its_replies_is_hung_up_on(autojump_clock, nodes, caplog):
