@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -24,7 +24,8 @@ from casty import (
     ConfigError,
     EntityKey,
 )
-from casty.transport.network.interface import Connection
+from casty.address import NodeAddress
+from casty.transport.network.interface import Connection, Listener, Network
 
 OPEN = EntityKey[Command]("carts", clients=True)
 PORT = 2551
@@ -250,30 +251,46 @@ async def test_all_who_wait_for_room_send_once_there_is_some(autojump_clock, nod
         assert notes[:1_000] == list(range(1_000)) and sorted(notes[1_000:]) == list(range(1_000, 1_005))
 
 
-class Stuck:
-    """A connection that writes nothing any more, and takes its time to close."""
+class KeptHost:
+    """A host whose dialled connections can be held up."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, host: Network) -> None:
+        self.host = host
+        self.dialled: list[Any] = []
 
-    async def send(self, data: bytes | memoryview) -> None:
+    async def listen(self, host: str, port: int) -> Listener:
+        return await self.host.listen(host, port)
+
+    async def connect(self, address: NodeAddress, *, named_by: str | None = None) -> Connection:
+        self.dialled.append(await self.host.connect(address, named_by=named_by))
+        return self.dialled[-1]
+
+
+def hold_up(connection: Any) -> None:
+    """Let a connection write nothing any more, and take its time to close."""
+    close = connection.aclose
+
+    async def send(data: bytes | memoryview) -> None:
         await trio.sleep_forever()
 
-    async def aclose(self) -> None:
+    async def close_slowly() -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep(0.9)
-        await self.connection.aclose()
+        await close()
+
+    connection.send, connection.aclose = send, close_slowly
 
 
 async def test_nothing_overtakes_what_a_lost_connection_has_not_written(autojump_clock, nodes):
     a, b = await nodes.systems("a", "b")
     host(a), host(b)
-    async with client_of(nodes, "a", "b") as client:
+    outside = KeptHost(nodes.network.host("outside"))
+    points = [("a", PORT), ("b", PORT)]
+    async with ClusterClient(contact_points=points, system_name="shop", network=outside) as client:
         cart = client.entity(OPEN, "cart-1")
         await add(client, "cart-1")
-        assert client.contact is not None and client._link is not None and client._link.current is not None
-        pipe = client._link.current._pipe
-        pipe._connection = cast("Connection", Stuck(pipe._connection))
+        assert client.contact is not None
+        hold_up(outside.dialled[0])
         cart.tell(Note(0))
         await trio.sleep(0.01)  # that one may have gone out, for all the client knows
         for number in range(1, 10):
