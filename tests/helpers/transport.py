@@ -21,7 +21,7 @@ class QuietConnection:
     """A connection that takes whatever it is given to send, slowly, and over which nothing comes."""
 
     remote = "b"
-    is_eager = False
+    is_eager = is_done = False
 
     def processor_time(self) -> float:
         return 0.0

@@ -1,7 +1,7 @@
 """Certificates of a running cluster over TCP, replaced one after the other, and one that is not.
 
-The certificates of the beginning end during the test, and a link that still shows one is cut: so links that were not
-handed over would cost messages.
+A certificate that is replaced is denied one step later, and a link that still shows it is cut: so links that were not
+handed over would cost messages. The one that is not replaced ends during its test.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Session:
         """Let the session be over now. The first reason counts."""
         if self.is_over:
             return
-        self.is_over = True
+        self.is_over = self._connection.is_done = True
         self.over.set()
         self._writer.give_up()
         handover, other = self.handover, self.heir or self.forerunner

@@ -52,6 +52,8 @@ class Connection(Protocol):
 
     is_eager: bool
     """Whether `receive` may spend processor time on being quick, as for members: False at first."""
+    is_done: bool
+    """Whether nobody needs it any more, and it is closed in a moment: False at first."""
 
     @property
     def remote(self) -> str:

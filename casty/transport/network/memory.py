@@ -300,7 +300,7 @@ class MemoryConnection:
         self.peer_identity: PeerIdentity | None = peer.identity
         self.changed = changed
         self.is_closed = False
-        self.is_eager = False
+        self.is_eager = self.is_done = False
         self._incoming = incoming
         self._outgoing = outgoing
 

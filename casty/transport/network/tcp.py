@@ -64,10 +64,10 @@ class TcpConnection:
     node.
     """
 
-    __slots__ = ("_is_drained", "_polling", "_remote", "_sent", "_socket", "_stream", "is_eager")
+    __slots__ = ("_is_drained", "_polling", "_remote", "_sent", "_socket", "_stream", "is_done", "is_eager")
 
     def __init__(self, stream: SocketStream, remote: str, *, looking: Looking | None = None) -> None:
-        self.is_eager = False
+        self.is_eager = self.is_done = False
         self._stream = stream
         self._socket: socket.socket = stream.extra(SocketAttribute.raw_socket)
         self._remote = remote

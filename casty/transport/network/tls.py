@@ -196,9 +196,11 @@ class TlsNetwork:
         now = self.wall_time()
         for connection in list(self._live):
             reason = None if connection.proof is None else self._credentials.objection(connection.proof, now)
-            if reason is not None:
+            if reason is None or connection not in self._live:  # closed while others were
+                continue
+            if not connection.is_done:  # else its link has another one, or has ended
                 logger.warning("the link with %s is closed: %s", connection.remote, printable(reason))
-                await connection.cut(reason)
+            await connection.cut(reason)
 
     def _warn_of_own(self) -> None:
         left, own, now = self.seconds_left, self._credentials.own, trio.current_time()
@@ -269,12 +271,13 @@ class TlsConnection:
         "_owed",
         "_raw",
         "_stream",
+        "is_done",
         "is_eager",
         "proof",
     )
 
     def __init__(self, inner: Connection, network: TlsNetwork, *, is_dialled: bool) -> None:
-        self.is_eager = False
+        self.is_eager = self.is_done = False
         self._inner = inner
         self._network = network
         self._is_dialled = is_dialled

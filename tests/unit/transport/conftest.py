@@ -113,12 +113,13 @@ class Node:
 
     me: UniqueAddress
     transport: RemoteTransport
+    node_id: str = ""
     told: Recorder = field(default_factory=Recorder)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     async def run(self, system: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with self.scope:
-            await self.transport.run(self.me, system, self.told, task_status=task_status)
+            await self.transport.run(self.me, system, self.told, self.node_id, task_status=task_status)
 
     def say(self, to: Node, *bodies: bytes, lane: Lane = Lane.ordinary) -> list[bool]:
         return [self.transport.send(to.me, lane, packed(body, lane)) for body in bodies]
@@ -141,10 +142,11 @@ class World:
         limits: TransportLimits = DEFAULT_LIMITS,
         network: Network | None = None,
         port: int = PORT,
+        node_id: str = "",
     ) -> Node:
         transport = RemoteTransport(network or self.network.host(name), limits=limits, rng=Random(incarnation))
         address = await transport.bind(name, port)
-        node = Node(UniqueAddress(address, incarnation), transport)
+        node = Node(UniqueAddress(address, incarnation), transport, node_id)
         await self._nursery.start(node.run, system)
         return node
 

@@ -393,7 +393,7 @@ async def test_records_at_hand_are_read_into_a_place_without_waiting(reader, ca,
 class Stingy:
     """A connection that takes as much at once as is drawn."""
 
-    is_eager = False
+    is_eager = is_done = False
     remote, peer_identity = "peer", None
 
     def __init__(
