@@ -332,7 +332,8 @@ class HistoryStore(Protocol):
     """Journal and snapshot store with all that an entity starts from in one look.
 
     A store need not be one: entities of other stores start from `SnapshotStore.load` and `Journal.read`. Where many
-    start at one time, it saves a way to the store for each of them.
+    start at one time, it saves a way to the store for each of them. A class with a `read` or `load` of its own needs a
+    `history` of its own too: an inherited one, or one behind `__getattr__`, is not asked for.
 
     >>> from casty import MemoryJournal, Record
     >>> journal = MemoryJournal()

@@ -8,7 +8,8 @@ from typing import Final, cast
 import trio
 
 from casty.config.validation import check_callable
-from casty.journal import HistoryStore, Journal, SnapshotStore, StateStore
+from casty.journal import Journal, SnapshotStore, StateStore
+from casty.runtime.journaling.histories import histories_of
 from casty.testing.journal_contract import (
     appending,
     bounding,
@@ -97,7 +98,7 @@ async def check_journal(
     journal = factory()
     keeps = {*_named(OF_EVENTS)}
     keeps |= {*_named(OF_SNAPSHOTS)} if isinstance(journal, SnapshotStore) else set[str]()
-    if isinstance(journal, SnapshotStore) and isinstance(journal, HistoryStore):
+    if isinstance(journal, SnapshotStore) and histories_of(journal) is not None:
         keeps |= {*_named(OF_HISTORIES)}
     keeps |= {*_named(OF_STATES)} if isinstance(journal, StateStore) else set[str]()
     for name in promises or [name for name in _BY_NAME if name in keeps]:
