@@ -158,12 +158,14 @@ class SqliteReader:
         self._connection = connect(self._path, is_reader=True)
 
     def run(self, jobs: Sequence[Job[object]]) -> None:
-        """Give each job its look; after an error the file is opened anew."""
+        """Give each job its look, all at one state of the store; after an error the file is opened anew."""
         for job in jobs:
             if job.task is None:
                 continue
             try:
                 connection = self._connection = self._connection or connect(self._path, is_reader=True)
+                if not connection.in_transaction:
+                    connection.execute("BEGIN")  # some looks are several statements: an id may be erased in between
                 job.run(SqliteTables(connection))
             except JournalError as refusal:
                 job.fail(refusal)
@@ -173,6 +175,17 @@ class SqliteReader:
                 job.fail(failure)
                 if code_of(error) not in HARMLESS:
                     self.finish()
+        if self._connection is not None and self._connection.in_transaction:
+            self._end()
+
+    def _end(self) -> None:
+        """End the transaction of the looks, which holds back no writer but the shortening of the log."""
+        assert self._connection is not None
+        try:
+            self._connection.execute("END")
+        except Exception:
+            logger.exception("%s cannot be read any more: it is opened anew", self._path)
+            self.finish()
 
     def finish(self) -> None:
         """Close the file."""

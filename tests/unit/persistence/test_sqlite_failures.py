@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,10 @@ from casty import (
     SequenceConflict,
     SqliteJournal,
     SqliteLease,
+    StoredSnapshot,
 )
 from casty.persistence.sqlite import file_systems, sqlite_connection, sqlite_schema, worker_thread
+from casty.persistence.sqlite.sqlite_tables import SqliteTables
 
 EVENT = Record("test.Event", 1, b"x" * 100)
 IOERR_FSYNC, IOERR_WRITE, SQLITE_FULL = 1034, 778, 13
@@ -524,3 +526,28 @@ async def test_commits_are_synced_and_the_log_is_write_ahead(shim: type[Shim], p
         patched.setattr(sqlite3, "connect", Asking)
         await written(path, "a", events=1)
     assert set(modes) == {2, "wal"}
+
+
+async def test_one_look_is_at_one_life_of_an_id(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = SqliteJournal(path)
+    load, token = SqliteTables.load, trio.lowlevel.current_trio_token()
+
+    async def begin_anew() -> None:
+        await journal.erase(claim, "a")
+        await journal.append(claim, "a", 0, [Record("new", 1, b"%d" % number) for number in (1, 2, 3)])
+
+    def load_slowly(tables: SqliteTables, persistence_id: str) -> Sequence[StoredSnapshot]:
+        found = load(tables, persistence_id)
+        monkeypatch.undo()
+        trio.from_thread.run(begin_anew, trio_token=token)
+        return found
+
+    async with journal.open():
+        [claim] = await journal.claim(["a"])
+        await journal.append(claim, "a", 0, [Record("old", 1, b"%d" % number) for number in (1, 2, 3)])
+        await journal.save(claim, "a", 2, Record("state", 1, b"1+2"))
+        monkeypatch.setattr(SqliteTables, "load", load_slowly)
+        before, after = await journal.history("a"), await journal.history("a")
+    assert before is not None and after is not None
+    assert ([one.record.payload for one in before.snapshots], list(before.names)) == ([b"1+2"], ["old"])
+    assert (list(after.snapshots), list(after.names)) == ([], ["new", "new", "new"])
