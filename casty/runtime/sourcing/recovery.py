@@ -119,6 +119,7 @@ class Recovery:
     async def _load_history(self, history: StoredHistory, events: EventSource) -> int:
         """Begin with the history of one look, and read on from its end; return as `begin_with` does."""
         machine, decode = self.machine, self.codec.decode_fields
+        self._check(history)
         skipped, seq = self.begin_with(history.snapshots), history.first
         if machine.seq + 1 != seq:  # the newest snapshot was passed over: events before these are needed
             await self.load_events(events)
@@ -133,6 +134,28 @@ class Recovery:
         if not history.is_whole:
             await self.load_events(events)
         return skipped
+
+    def _check(self, history: object) -> None:
+        """Raise JournalDamaged where a store of somebody's own gives no such history as `HistoryStore` promises."""
+        expected = found = ""
+        if not isinstance(history, StoredHistory):
+            expected, found = "a StoredHistory or None", repr(history)[:100]
+        else:
+            lengths = len(history.names), len(history.versions), len(history.payloads)
+            numbers = [each.seq for each in history.snapshots]
+            if len({*lengths}) > 1:
+                expected = "a name, a version and a payload for each event"
+                found = "{} names, {} versions, {} payloads".format(*lengths)
+            elif numbers != sorted({*numbers}, reverse=True):
+                expected, found = "each snapshot once, the newest first", f"snapshots {numbers}"
+        if expected:
+            persistence_id = self.machine.persistence_id
+            raise JournalDamaged(
+                f"the store gives a wrong history of {persistence_id!r}: expected {expected}, found {found}: "
+                "hold it to casty.testing.HISTORY_PROMISES, or leave its method history out",
+                persistence_id,
+                0,
+            )
 
     def begin_with(self, found: Sequence[StoredSnapshot]) -> int:
         """Begin with the first readable of some snapshots; return the number of the first one passed over, or 0."""

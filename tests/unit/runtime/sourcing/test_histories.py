@@ -11,6 +11,7 @@ from helpers.carts import Add, Cart, CartCommand, Get, apply, decide
 
 from casty import (
     ActorSystem,
+    AskFailed,
     Behavior,
     Behaviors,
     Claim,
@@ -159,6 +160,40 @@ async def test_a_history_of_the_newest_class_is_asked_for(make: type[Counts | Co
     before = journal.looks
     assert await found(journal) == EXPECTED
     assert journal.looks == before + 1
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "no history": (lambda history: {"names": []}, r"expected a StoredHistory or None, found \{'names': \[\]\}"),
+    "short column": (
+        lambda history: replace(history, versions=history.versions[1:]),
+        "expected a name, a version and a payload for each event, found 1 names, 0 versions, 1 payloads",
+    ),
+    "oldest first": (
+        lambda history: replace(
+            history, snapshots=(*history.snapshots, StoredSnapshot(3, history.snapshots[0].record))
+        ),
+        r"expected each snapshot once, the newest first, found snapshots \[2, 3\]",
+    ),
+    "twice": (
+        lambda history: replace(history, snapshots=2 * tuple(history.snapshots)),
+        r"expected each snapshot once, the newest first, found snapshots \[2, 2\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), WRONG.values(), ids=WRONG)
+async def test_a_history_of_another_shape_is_refused_by_its_error(change: Any, text: str) -> None:
+    class Lies(MemoryJournal):
+        async def history(self, persistence_id: str) -> StoredHistory | None:
+            history: Any = await super().history(persistence_id)
+            return change(history) if history.snapshots else history
+
+    journal = Lies()
+    await fill(journal)
+    async with ActorSystem(config=SystemConfig(journal=journal)) as system:
+        ref = system.spawn(cart(), "cart")
+        with pytest.raises(AskFailed, match="gives a wrong history of 'cart-1': " + text):
+            await system.ask(ref, Get)
 
 
 async def test_the_contract_asks_for_no_history_that_entities_do_not_start_from() -> None:
