@@ -49,6 +49,7 @@ from casty.protocol.sharding.placement_events import (
 from casty.protocol.sharding.shard_routes import (
     CHECK_EVERY,
     DropMessage,
+    MessageGivenBack,
     OwnersInReach,
     RoutedMessage,
     RouteEvent,
@@ -186,6 +187,8 @@ class Senders:
     _asleep: dict[str, deque[Callable[[], None]]] = field(default_factory=dict)
     """What waits for a node that stands still."""
     _arrives: dict[tuple[str, str], float] = field(default_factory=dict)
+    _unsent: dict[tuple[str, UniqueAddress], list[EntityMessage]] = field(default_factory=dict)
+    """What a link could not carry yet, by sender and owner, in order."""
     _touched: dict[str, None] = field(default_factory=dict)
     """Nodes with a step since the last look."""
     _sent: int = 0
@@ -229,11 +232,16 @@ class Senders:
         if runs != self.reach.get(name):
             self.reach[name] = runs
             self._route(name, OwnersInReach(runs))
+            for link in [link for link in self._unsent if link[0] == name and link[1] not in runs]:
+                for came in self._unsent.pop(link):
+                    self.counts["given back"] += 1
+                    self._route(name, MessageGivenBack(RoutedMessage(came.shard, came.message)))
 
     def mark(self, sender: str, effect: SendMarker) -> None:
         """Send a marker behind all messages to that owner."""
         came = PlacementCame(self.world.nodes[sender].run, Marker(effect.key, effect.shard, effect.move))
         to = self.world.names[effect.to]
+        self._write(sender, effect.to)
         self._travel(sender, to, partial(self.world.tell, to, came))
 
     def shard(self, name: str, event: OpenShard | CloseShard | ServesUntil) -> None:
@@ -247,7 +255,9 @@ class Senders:
             held = [one.message.message for waiting in node.routes.held.values() for one in waiting]
             came = [one.message for cell in node.entities.cells.values() for one in cell.waiting or ()]
             taken = [one.message for activation in node.running.values() for one in activation.mailbox]
-            for told in (*held, *came, *taken):
+            links = [link for link in self._unsent if link[0] == name]
+            unsent = [one.message for link in links for one in self._unsent.pop(link)]
+            for told in (*held, *came, *taken, *unsent):
                 self._fate(cast(Told, told), "unknown")
             for activation in node.running.values():
                 activation.has_ended = True
@@ -330,19 +340,38 @@ class Senders:
         for effect in self.node(name).routes.handle(event, at.local_now):
             match effect:
                 case SendToOwner():
-                    self._post(name, self.world.names[effect.to], effect.epoch, effect.message)
+                    self._post(name, effect.to, effect.epoch, effect.message)
                 case StartTimer():
                     self._start_timer(name, effect, self._route)
                 case DropMessage():
                     self._fate(cast(Told, effect.message.message), "dead")
 
-    def _post(self, sender: str, to: str, epoch: int, message: RoutedMessage) -> None:
-        told = cast(Told, message.message)
+    def _post(self, sender: str, run: UniqueAddress, epoch: int, message: RoutedMessage) -> None:
+        told, to = cast(Told, message.message), self.world.names[run]
         came = EntityMessage(told.entity, message.shard, epoch, told)
         if self.world.nodes[to].run not in self.reach.get(sender, (self.world.nodes[to].run,)):
             raise InvariantBroken("nothing is sent to an owner out of reach", f"{told} from {sender} to {to}")
-        if not self._travel(sender, to, partial(self._arrive, to, came)):
-            self._fate(told, "unknown")
+        self._write(sender, run)
+        if (sender, run) in self._unsent:
+            self._unsent[sender, run].append(came)
+        elif not self._travel(sender, to, partial(self._arrive, to, came)):
+            if told.number % 4 == 1:
+                self._fate(told, "unknown")  # it was on its way
+            else:
+                self._unsent[sender, run] = [came]
+                self.world.later(LOOK_AGAIN, partial(self._write_later, sender, run))
+
+    def _write(self, sender: str, run: UniqueAddress) -> None:
+        """Let what waits at a link go, where it passes again."""
+        to = self.world.names[run]
+        if (sender, run) in self._unsent and self.world.nodes[to].run == run and self.passes(sender, to):
+            for came in self._unsent.pop((sender, run)):
+                self._travel(sender, to, partial(self._arrive, to, came))
+
+    def _write_later(self, sender: str, run: UniqueAddress) -> None:
+        self._write(sender, run)
+        if (sender, run) in self._unsent:
+            self.world.later(LOOK_AGAIN, partial(self._write_later, sender, run))
 
     def _travel(self, sender: str, to: str, arrive: Callable[[], None]) -> bool:
         if sender == to:

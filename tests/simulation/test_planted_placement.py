@@ -460,6 +460,7 @@ BUGS = [
     Planted(
         "what is held stays held when its owner is back", Q, "for shard in self._owned:", "for shard in [*self.routes]:"
     ),
+    Planted("messages given back go behind later ones", vars(Q)["_hold_before"], "insert(place, ", "append("),
     Planted("a drained node is given shards", V, "if run not in self.drained]", "]"),
     Planted(
         "a drained node keeps its shards", W, "if self._hands_over(table.key, run)]", "if self.view.is_leaving(run)]"
