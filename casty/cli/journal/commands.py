@@ -15,6 +15,7 @@ from casty.cli.hosting import complain
 from casty.cli.journal.apps import load_apps, load_codec
 from casty.cli.journal.backup import back_up, restore
 from casty.cli.journal.check import CheckOptions, JournalCheck, parse_slices
+from casty.cli.journal.comparing import Comparison, places_of
 from casty.cli.journal.replay import ReplayOptions, replay
 from casty.cli.journal.schema_lock import SchemaOptions, lock
 from casty.cli.journal.shapes import shapes_of
@@ -45,6 +46,24 @@ Apps = Annotated[
 ]
 WireTypes = Annotated[
     str | None, typer.Option("--wire-types", metavar="MODULE:NAME", help="List of the types taught to your systems.")
+]
+Code = Annotated[
+    Path | None,
+    typer.Option(
+        "--code",
+        metavar="FOLDER",
+        help="Compare: import one version of the code from here, such as a checkout.",
+        show_default="working directory",
+    ),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        metavar="FOLDER",
+        help="Compare: import the other version from here, and tell the first event after which states differ.",
+        show_default="working directory",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON for each row.")]
 
@@ -88,6 +107,8 @@ def replay_command(
         int | None, typer.Option(min=0, metavar="SEQ", help="State after this event.", show_default="the last")
     ] = None,
     every: Annotated[bool, typer.Option("--every", help="Each event, and the changes of the state by it.")] = False,
+    code: Code = None,
+    against: Against = None,
     wire_types: WireTypes = None,
     schema: Schema = "casty",
     as_json: Json = False,
@@ -95,14 +116,22 @@ def replay_command(
     """Replay the events of an id with your code of today: the state after an event, or each event and its changes.
 
     Upcasters, tolerant readers and `apply` are at work as at the start of an actor. Nothing is claimed or changed.
-    Exit codes: 0 replayed, 1 an event cannot be read or applied, or the store cannot be read, 2 bad input, 130 Ctrl-C.
+    With --code or --against, the states by two versions of the code are compared, each in a process of its own.
+    Exit codes: 0 replayed, or no state differs, 1 an event cannot be read or applied, states differ, or the store
+    cannot be read, 2 bad input, 130 Ctrl-C.
     """
+    name = StoreName(store, schema)
     try:
+        if code is not None or against is not None:
+            if every:
+                raise ConfigError("--every shows one version of the code: leave it out, or --code and --against")
+            comparison = Comparison(name, [app], wire_types, places_of(code, against), as_json)
+            sys.exit(run_look(name, partial(comparison.run_one, persistence_id, at)))
         (entities,), codec = load_apps([app]), load_codec(wire_types)
     except ConfigError as error:
         raise _fail(str(error)) from None
     options = ReplayOptions(persistence_id, at, every, as_json)
-    sys.exit(run_look(StoreName(store, schema), partial(replay, options, entities, codec)))
+    sys.exit(run_look(name, partial(replay, options, entities, codec)))
 
 
 @journal.command("check")
@@ -115,21 +144,28 @@ def check_command(
         typer.Option("--slice", metavar="N|N-M", help="A sample: ids of these of 1,024 slices.", show_default="all"),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="IDS", help="Most ids.", show_default="all")] = None,
+    code: Code = None,
+    against: Against = None,
     wire_types: WireTypes = None,
     schema: Schema = "casty",
     as_json: Json = False,
 ) -> None:
     """Replay all ids with your code of today, before it is deployed: which fail, at which event, and why.
 
-    Nothing is claimed or changed, and nodes may run meanwhile. Exit codes: 0 all can be replayed, 1 an id fails, or the
-    store cannot be read, 2 bad input, 130 Ctrl-C.
+    With --code or --against, the states by two versions of the code are compared, each in a process of its own. Nothing
+    is claimed or changed, and nodes may run meanwhile. Exit codes: 0 all can be replayed, and no state differs, 1 an id
+    fails, its states differ, or the store cannot be read, 2 bad input, 130 Ctrl-C.
     """
+    name = StoreName(store, schema)
     try:
         options = CheckOptions(prefix, parse_slices(slices), limit, as_json)
+        if code is not None or against is not None:
+            comparison = Comparison(name, app, wire_types, places_of(code, against), as_json)
+            sys.exit(run_look(name, partial(comparison.run_all, options)))
         check = JournalCheck(options, load_apps(app), load_codec(wire_types))
     except ConfigError as error:
         raise _fail(str(error)) from None
-    sys.exit(run_look(StoreName(store, schema), check.run))
+    sys.exit(run_look(name, check.run))
 
 
 @journal.command("schema")
