@@ -34,6 +34,7 @@ from casty.wire.envelope import Envelope, Notice, encode_wait
 
 HELD_MAX: Final = 1_000
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes from which on nothing more is held: the last message may go beyond."""
 UNREACHABLE_AFTER: Final = 10.0
 """Seconds without a node after which nothing waits for one any more."""
 CLOSE_TIMEOUT: Final = 1.0
@@ -140,6 +141,10 @@ class ClientLink:
             return f"no node is found yet that has {way.head} open to clients"
         return f"no node of the cluster can be reached: {self._dialler.faults}"
 
+    @property
+    def _is_full(self) -> bool:
+        return self._held >= HELD_MAX or self._held_bytes >= HELD_BYTES_MAX
+
     def post(self, way: Way, ref: ActorRef[Any], message: object) -> HeldLetter | None:
         """Send a message or a request, or hold it; return it where it was not sent. Raises EncodeError."""
         letter = HeldLetter(self, way, ref, message)
@@ -151,7 +156,7 @@ class ClientLink:
             self._drop(letter, AskFailed(text, "not_sent"))
         elif self._is_unreachable and self.current is None:
             self._drop(letter, ClusterUnreachable(f"{ref.path} was not asked: {self.trouble(way)}"))
-        elif self._held >= HELD_MAX or self._held_bytes + letter.size > HELD_BYTES_MAX:
+        elif self._is_full:
             self._drop(letter, AskFailed(f"{ref.path} was not asked: {self.trouble(way)}", "not_sent"))
         elif way.connection is None and self._kernel.now() < way.closed_until:
             self._drop(letter, self._closed(way))
@@ -162,7 +167,7 @@ class ClientLink:
 
     async def send(self, way: Way, ref: ActorRef[Any], message: object) -> None:
         """Send a message, waiting for room."""
-        while self._held >= HELD_MAX and not self._is_unreachable:
+        while self._is_full and not self._is_unreachable:
             await self._room.park()
         self.post(way, ref, message)
         await trio.lowlevel.checkpoint()
@@ -383,7 +388,7 @@ class ClientLink:
         self._held_bytes -= letter.size
         if not letter.way.held:
             self._waiting.pop(letter.way, None)
-        if self._held < HELD_MAX:
+        if not self._is_full:
             self._room.unpark_all()
 
     def _drop(self, letter: HeldLetter, error: AskFailed) -> None:

@@ -251,6 +251,57 @@ async def test_all_who_wait_for_room_send_once_there_is_some(autojump_clock, nod
         assert notes[:1_000] == list(range(1_000)) and sorted(notes[1_000:]) == list(range(1_000, 1_005))
 
 
+@casty.message("tests.client.Load")
+@dataclass(frozen=True)
+class Load:
+    number: int
+    content: bytes
+
+
+@casty.message("tests.client.Loads")
+@dataclass(frozen=True)
+class Loads:
+    reply_to: ActorRef[list[int]]
+
+
+LOADED = EntityKey[Load | Loads]("loaded", clients=True)
+
+
+def loaded(entity_id: str) -> Behavior[Load | Loads]:
+    numbers: list[int] = []
+
+    async def handle(ctx: ActorContext[Load | Loads], message: Load | Loads) -> Behavior[Load | Loads]:
+        if isinstance(message, Load):
+            numbers.append(message.number)
+        else:
+            message.reply_to.tell(list(numbers))
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_large_messages_wait_for_room_too(autojump_clock, nodes, is_cut):
+    (a,) = await nodes.systems("a")
+    a.spawn(Behaviors.sharded(loaded, LOADED, num_shards=4), "loaded")
+    async with client_of(nodes, "a") as client:
+        one = client.entity(LOADED, "one")
+        assert await client.ask(one, Loads) == []
+        if is_cut:
+            nodes.network.cut("outside", "a")
+            await trio.sleep(5)
+        async with trio.open_nursery() as nursery:
+
+            async def send() -> None:
+                for number in range(100):
+                    await one.send(Load(number, bytes(500_000)))
+
+            nursery.start_soon(send)
+            await trio.sleep(1)
+            nodes.network.heal_all()
+        assert await client.ask(one, Loads, timeout=30) == list(range(100))
+
+
 class KeptHost:
     """A host whose dialled connections can be held up."""
 
