@@ -13,7 +13,9 @@ CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
 PUBLISHED_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes that one client has not read, from which on messages of topics are dropped: what is above is for replies."""
 ALL_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Bytes of both, of all clients of the node."""
+"""Bytes of both, of all clients of the node; above it whoever has left most unread has to go."""
+ALL_ASKED_BYTES_MAX: Final = ALL_BYTES_MAX * 3 // 4
+"""Bytes of unanswered asks of all clients: the rest is for replies."""
 TELLS_PER_SECOND: Final = 1_000
 """Tells, and refused messages, of one client: faster ones wait, and what it sends behind them, too. Of neither anybody
 hears when it was handled."""

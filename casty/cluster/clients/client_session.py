@@ -14,6 +14,7 @@ import trio
 
 from casty.cluster.clients.client_door import ClientDoor
 from casty.cluster.clients.client_limits import (
+    ALL_ASKED_BYTES_MAX,
     ALL_BYTES_MAX,
     ASKS_MAX,
     CLIENT_BYTES_MAX,
@@ -54,9 +55,16 @@ class ClientHost(Protocol):
     held_bytes: int
     """Bytes held for all clients."""
 
+    asked_bytes: int
+    """Those of asks among them."""
+
     @property
     def door(self) -> ClientDoor:
         """Door of the node for all clients."""
+        ...
+
+    def make_room(self, session: ClientSession, size: int) -> None:
+        """Hang up on clients with the most unread bytes, until so many more may wait for this one."""
         ...
 
     def refused(self, session: ClientSession, what: str, particulars: str) -> None:
@@ -109,7 +117,7 @@ class ClientSession:
             self._followed.close()
             for slot in list(self.asks.values()):
                 slot.withdraw_request()
-            self._note_queued(gone=True)
+            self.note_queued()
             self._host.leave_session(self)
             await self.pipe.aclose()
 
@@ -125,14 +133,20 @@ class ClientSession:
         """Hang up on a client for breaking a rule."""
         if not self._is_over:
             self._is_over = True
+            self.note_queued()
             self._host.refused(self, what, f"{reason}; the connection is closed")
             self._scope.cancel()
+
+    def end_unread(self) -> None:
+        """Hang up on a client that leaves too much unread."""
+        self.end("unread", f"it does not read what it is told: {self.pipe.bytes} bytes wait for it")
 
     def answered(self, slot: RelayedAsk, reply: object) -> None:
         """Send the reply to an ask of the client, if there is one."""
         if self.asks.pop(slot.client_ask, None) is None:
             return
         self._asked_bytes -= slot.size
+        self._host.asked_bytes -= slot.size
         self._host.held_bytes -= slot.size
         if reply is None and not self._is_over:
             self._charge(TELL_COST_BYTES)  # as a tell: else asks with no wait, or withdrawn at once, would cost nothing
@@ -168,13 +182,19 @@ class ClientSession:
         self._nursery.start_soon(run, *args)
 
     def _put(self, frame: bytes) -> None:
-        held = self._host.held_bytes
-        if held + len(frame) > ALL_BYTES_MAX or not self.pipe.put(frame):
-            self.end("unread", f"it does not read what it is told: {self.pipe.bytes} bytes wait for it")
-        self._note_queued()
+        self._host.make_room(self, len(frame))
+        if not self._is_over and not self.pipe.put(frame):
+            self.end_unread()
+        self.note_queued()
 
-    def _note_queued(self, *, gone: bool = False) -> None:
-        queued = 0 if gone else self.pipe.bytes
+    @property
+    def unread(self) -> int:
+        """Bytes that it has not read, by the last look."""
+        return self._queued_before
+
+    def note_queued(self) -> None:
+        """Look how many bytes it has not read."""
+        queued = 0 if self._is_over else self.pipe.bytes
         self._host.held_bytes += queued - self._queued_before
         self._queued_before = queued
 
@@ -186,7 +206,7 @@ class ClientSession:
 
     async def _tell_contacts(self) -> None:
         while True:
-            self._note_queued()
+            self.note_queued()
             self.pipe.put(self._host.contacts())
             await trio.sleep(CONTACTS_INTERVAL)
 
@@ -257,7 +277,7 @@ class ClientSession:
         return (
             len(self.asks) < ASKS_MAX
             and self._asked_bytes + size <= CLIENT_BYTES_MAX
-            and self._host.held_bytes + size <= ALL_BYTES_MAX
+            and self._host.asked_bytes + size <= ALL_ASKED_BYTES_MAX
         )
 
     async def _deliver(self, path: str, message: object, slot: RelayedAsk | None, wait: Wait | None, size: int) -> None:
@@ -271,7 +291,9 @@ class ClientSession:
             await self._tell(ref, message, size)
             return
         slot.size = size
+        self._host.make_room(self, size)
         self._asked_bytes += size
+        self._host.asked_bytes += size
         self._host.held_bytes += size
         self._ask(ref, message, slot, wait)
 

@@ -14,6 +14,7 @@ import trio
 
 from casty.cluster.clients.client_door import ClientDoor
 from casty.cluster.clients.client_limits import (
+    ALL_BYTES_MAX,
     CLIENT_BYTES_MAX,
     CONNECTIONS_MAX,
     CONNECTIONS_PER_HOST_MAX,
@@ -48,6 +49,8 @@ class Clients(ClusterExtension):
         self.sessions: dict[ClientSession, None] = {}
         self.held_bytes = 0
         """Bytes held for all clients: their asks without an answer, and what they have not read."""
+        self.asked_bytes = 0
+        """Those of asks among them."""
         self._node: ClusterNode | None = None
         self._spoken: ClientSpoken | None = None
         self._door: ClientDoor | None = None
@@ -131,6 +134,23 @@ class Clients(ClusterExtension):
         session = ClientSession(self, hello, pipe)
         self.sessions[session] = None
         return session
+
+    def make_room(self, session: ClientSession, size: int) -> None:
+        """Hang up on clients with the most unread bytes, until so many more may wait for this one.
+
+        The largest holder goes, and not the next one with a reply: else a few who do not read cut off all the others.
+        """
+        if self.held_bytes + size <= ALL_BYTES_MAX:
+            return
+        for one in self.sessions:
+            one.note_queued()
+        while self.held_bytes + size > ALL_BYTES_MAX:
+            largest = max(self.sessions, key=lambda one: one.unread)
+            if not largest.unread:
+                return  # one frame may be larger than all that is left beside the asks
+            largest.end_unread()
+            if largest is session:
+                return
 
     def refused(self, session: ClientSession, what: str, particulars: str) -> None:
         """Count a refusal, and name it in the log."""

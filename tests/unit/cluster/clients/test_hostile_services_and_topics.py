@@ -8,12 +8,18 @@ from typing import Any
 import msgpack
 import pytest
 import trio
+from helpers.clients import client_of
 from helpers.strangers import Stranger, greet, hello, refused, reply_to, stranger
 
 import casty
 from casty import ActorContext, ActorRef, Behavior, Behaviors, EntityKey, ServiceKey, Topic
 from casty.cluster.clients.client_door import INSTANCES_MAX
-from casty.cluster.clients.client_limits import ALL_BYTES_MAX, CLIENT_BYTES_MAX, PUBLISHED_BYTES_MAX
+from casty.cluster.clients.client_limits import (
+    ALL_ASKED_BYTES_MAX,
+    ALL_BYTES_MAX,
+    CLIENT_BYTES_MAX,
+    PUBLISHED_BYTES_MAX,
+)
 from casty.cluster.clients.followed_topics import FOLLOWED_MAX, KNOWN_WAITS_MAX
 from casty.transport.clients.frame_pipe import FramePipe
 from casty.wire.frame import FrameKind
@@ -316,8 +322,8 @@ async def test_all_clients_together_hold_so_many_bytes_and_members_are_served_al
         sessions = client_sessions(a)
         assert len(sessions) == 12
         clients = a.node.transport.clients
-        assert ALL_BYTES_MAX - 2 * size < clients.held_bytes <= ALL_BYTES_MAX
-        taken = ALL_BYTES_MAX // size - 1
+        assert ALL_ASKED_BYTES_MAX - 2 * size < clients.held_bytes <= ALL_ASKED_BYTES_MAX
+        taken = ALL_ASKED_BYTES_MAX // size - 1
         assert sum(len(one.notices()) for one in strangers) >= 12 * 20 - taken - 1
         assert refused(a)["too_many"] >= 12 * 20 - taken - 1
         for one in sessions:
@@ -330,6 +336,46 @@ async def test_all_clients_together_hold_so_many_bytes_and_members_are_served_al
         nursery.cancel_scope.cancel()
     await trio.sleep(1)
     assert clients.held_bytes == 0
+
+
+@casty.message("tests.hostile.Fetch")
+@dataclass(frozen=True)
+class Fetch:
+    size: int
+    reply_to: ActorRef[bytes]
+
+
+STORE = EntityKey[Fetch]("store", clients=True)
+
+
+async def test_who_reads_is_served_while_others_that_do_not_hold_all_the_room_there_is(autojump_clock, nodes):
+    a, _ = await start(nodes)
+
+    async def fetch(ctx: ActorContext[Fetch], message: Fetch) -> Behavior[Fetch]:
+        message.reply_to.tell(bytes(message.size))
+        return Behaviors.same()
+
+    a.system.spawn(Behaviors.sharded(lambda _: Behaviors.receive(fetch), STORE, num_shards=4), "store")
+    size, per_client = 500_000, 16
+    async with trio.open_nursery() as nursery:
+        for wanted in (*[per_client] * 8, 6):
+            connection, said, decoder = await greet(nodes, hello())
+            assert isinstance(said, HelloAck)
+            one = Stranger(FramePipe(connection, decoder, bytes_max=2**30, write_timeout=30.0))
+            nursery.start_soon(one.pipe.write)
+            for ask in range(1, wanted + 1):
+                told = {"size": size, "reply_to": reply_to(path=f"/_ask/{ask}", uid=ask)}
+                one.envelope("/_entity/store", "tests.hostile.Fetch", told, ask=ask, entity="c")
+        await trio.sleep(1)
+        clients = a.node.transport.clients
+        assert ALL_BYTES_MAX - size < clients.held_bytes <= ALL_BYTES_MAX
+        async with client_of(nodes, "a", name="reader") as client:
+            for _ in range(3):
+                fetched: bytes = await client.ask(client.entity(STORE, "c"), lambda to: Fetch(size, to))
+                assert len(fetched) == size
+        assert 1 <= refused(a)["unread"] <= 2
+        assert clients.held_bytes <= ALL_BYTES_MAX
+        nursery.cancel_scope.cancel()
 
 
 def client_sessions(handle: Any) -> list[Any]:
