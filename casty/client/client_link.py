@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Any, Final, cast
+from threading import get_ident
+from typing import Any, Final, Never, cast
 
 import trio
 
@@ -28,7 +29,7 @@ from casty.runtime.events import ILL_TYPED, NOT_SENT, OUTBOUND_FULL, DeadLetterR
 from casty.runtime.messaging.ask import WAITING, AskRef
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request, payload
-from casty.runtime.messaging.ref import UnsentRequest
+from casty.runtime.messaging.ref import UnsentRequest, refuse_thread
 from casty.runtime.system.kernel import Kernel
 from casty.wire.envelope import Envelope, Notice, encode_wait
 
@@ -369,11 +370,17 @@ class ClientLink:
         else:
             named = cast("GivenActorRef[Any]", ref)
             frame, slot = self.codec.to_path(named.path, named.session, told, named.message_type, wait)
+        if slot is not None and slot.kernel is not self._kernel:  # its reply would come here, and find no asker
+            raise ValueError(
+                f"{ref.path} was asked by another system than its own: ask with the client that made the ref"
+            )
         letter.size = len(frame)
         letter.slot = slot if wait else None
         return frame
 
     def _given_way(self, ref: GivenActorRef[Any]) -> Way:
+        if get_ident() != self._kernel.thread:
+            refuse_thread(cast("ActorRef[Never]", ref))
         return self._given.get(ref.session) or Way("", is_pinned=True)
 
     def _hold(self, letter: HeldLetter, *, first: bool = False) -> None:

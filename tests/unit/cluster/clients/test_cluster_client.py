@@ -302,6 +302,28 @@ async def test_large_messages_wait_for_room_too(autojump_clock, nodes, is_cut):
         assert await client.ask(one, Loads, timeout=30) == list(range(100))
 
 
+async def test_a_ref_of_one_client_is_asked_by_no_other_system(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+    async with client_of(nodes, "a") as client, client_of(nodes, "a") as other:
+        whole: Whole = await client.ask(client.entity(OPEN, "cart-1"), Own)
+        for asker in (other, a):
+            for ref in (whole.ref, client.entity(OPEN, "cart-1")):
+                with pytest.raises(ValueError, match="ask with the client that made the ref"):
+                    await asker.ask(ref, lambda to: Add(1, to))
+        assert await add(client, "cart-1", 0) == 0
+
+
+async def test_a_given_ref_is_refused_to_another_thread_and_goes_on(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+    async with client_of(nodes, "a") as client:
+        whole: Whole = await client.ask(client.entity(OPEN, "cart-1"), Own)
+        with pytest.raises(RuntimeError, match="thread"):
+            await trio.to_thread.run_sync(whole.ref.tell, Note(1))
+        assert await add(client, "cart-1") == 1
+
+
 class KeptHost:
     """A host whose dialled connections can be held up."""
 
