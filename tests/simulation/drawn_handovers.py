@@ -390,7 +390,8 @@ class World:
                 self.problems.append(f"{by.key} misses {missing} with {letters} dead letters and {unknown} unknown")
             if self.is_clean and unknown:
                 self.problems.append(f"{by.key} counts {unknown} frames as unknown")
-            if not by.answered or not all(by.told[to.key] for to in self.runs.values() if to is not by):
+            is_idle = not all(by.told[to.key] for to in self.runs.values() if to is not by)
+            if is_idle or (self.is_clean and not by.answered):  # one ask lost with its connection may wait to the end
                 self.problems.append(f"{by.key} was idle")
 
     def missing(self, by: Run, to: Run) -> int:
