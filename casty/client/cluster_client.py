@@ -27,7 +27,6 @@ from casty.runtime.system.system import ActorSystem, kernel_of
 from casty.transport.network.interface import Network
 from casty.transport.network.tcp import TcpNetwork, is_loopback
 from casty.transport.network.tls import TlsNetwork
-from casty.wire.handshake import CLIENT
 from casty.wire_types import WireType
 
 M = TypeVar("M")
@@ -103,13 +102,8 @@ class ClusterClient(ActorSystem):
         self._tls: TlsNetwork | None = None
         if tls is not None:
             check_kind("ClusterClient.tls", tls, TlsConfig, "TlsConfig.folder('/etc/casty/tls')")
-            carrier = self._tls = TlsNetwork(tls, system_name=self.name, network=carrier)
-            identity = self._tls.identity
-            if identity.role != CLIENT:
-                raise ConfigError(
-                    f"the certificate is of a {identity.role}, {identity.node_id!r}: issue one of a client"
-                )
-            name = identity.node_id or name
+            carrier = self._tls = TlsNetwork(tls, system_name=self.name, role="client", network=carrier)
+            name = self._tls.identity.node_id or name
         rng: Random = SystemRandom() if self.config.seed is None else Random(self.config.seed)
         self._contacts = ContactPoints((NodeAddress(*point) for point in contact_points), address_map, rng)
         self._dialler = ClientDialler(

@@ -21,7 +21,7 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from casty.address import NodeAddress
-from casty.config.tls import TlsConfig
+from casty.config.tls import TlsConfig, TlsRole
 from casty.errors import ConfigError, ProtocolError
 from casty.schema.names import printable
 from casty.transport.network.interface import (
@@ -76,6 +76,8 @@ class TlsNetwork:
         config: Files of this node, and whom to believe.
         system_name: Name of the system; None takes it from the certificate, to ask a node from outside.
         node_id: Name of this node, which its certificate must have; None takes what there is.
+        role: Role that the certificate must have, ``member`` or ``client``; None takes either. With a ``node_id`` it is
+            that of a member.
         network: Network below; None is TCP.
 
     Raises:
@@ -89,9 +91,10 @@ class TlsNetwork:
         *,
         system_name: str | None = None,
         node_id: str | None = None,
+        role: TlsRole | None = None,
         network: Network | None = None,
     ) -> None:
-        self._credentials = TlsCredentials(config, system_name=system_name, node_id=node_id)
+        self._credentials = TlsCredentials(config, system_name=system_name, node_id=node_id, role=role)
         self._network = network or TcpNetwork()
         if isinstance(self._network, TcpNetwork):
             self._network.cover()
@@ -337,7 +340,7 @@ class TlsConnection:
             certificate: Mapping[str, Any] | None = stream.extra(TLSAttribute.peer_certificate)
             self.proof = self._network.credentials.identify(certificate)
         except ssl.SSLCertVerificationError as error:
-            self._refuse(f"its TLS certificate is not believed: {why_not(error)}")
+            self._refuse(f"its TLS certificate is not believed: {why_not(error, is_server=self._is_dialled)}")
         except ssl.SSLError as error:
             self._refuse(_words(error))
         except (ConnectionLost, anyio.BrokenResourceError, anyio.EndOfStream) as error:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from casty.config.tls import Accepted, FilePath, TlsConfig, TlsRole, UriPattern
+from casty.config.tls import TLS_ROLES, Accepted, FilePath, TlsConfig, TlsRole, UriPattern
 from casty.config.validation import check_node_id
 from casty.errors import ConfigError, ProtocolError
 from casty.schema.names import printable
 from casty.transport.network.interface import PeerIdentity
-from casty.wire.handshake import MEMBER
+from casty.wire.handshake import CLIENT
 
 FILE_BYTES_MAX = 1024 * 1024
 DENIED_MAX = 65_536
@@ -39,6 +39,11 @@ _WITHOUT_TIME = 0x200000
 _EXPIRED, _NOT_YET = 10, 9
 _FOREIGN = frozenset({18, 19, 20, 21})
 """OpenSSL's codes for a certificate of a CA that is not there."""
+_PURPOSE = 26
+"""OpenSSL's code for a certificate whose extended key usage leaves this use out."""
+_WORDS_OF_ROLES = {"member": "node", "client": "client"}
+_ANY_NAME = "NAME"
+"""Name in an expected URI where any will do."""
 
 _PEM = "expected PEM, text that begins with -----BEGIN"
 _WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})
@@ -66,6 +71,8 @@ class _Loaded:
     server: ssl.SSLContext
     client: ssl.SSLContext
     accepted: Accepted
+    nobody: str
+    """Words for a URI that is accepted for no role."""
     denied: frozenset[str]
     own: Proof
 
@@ -78,11 +85,22 @@ class TlsCredentials:
             names it.
     """
 
-    def __init__(self, config: TlsConfig, *, system_name: str | None = None, node_id: str | None = None) -> None:
-        """Read the files of a node, or, without a ``node_id``, of whoever they name; without a ``system_name`` too."""
+    def __init__(
+        self,
+        config: TlsConfig,
+        *,
+        system_name: str | None = None,
+        node_id: str | None = None,
+        role: TlsRole | None = None,
+    ) -> None:
+        """Read the files of a node, or, without a ``node_id``, of whoever they name; without a ``system_name`` too.
+
+        A ``role`` is that of the own certificate; with a ``node_id`` it is a member's.
+        """
         self._config = config
         self._system_name = system_name
         self._node_id = node_id
+        self._role: TlsRole | None = "member" if node_id is not None else role
         if node_id is not None:
             check_node_id(node_id)
         self._seen: tuple[object, ...] = ()
@@ -125,7 +143,7 @@ class TlsCredentials:
     def identify(self, certificate: Mapping[str, object] | None) -> Proof:
         """Return the content of a peer's certificate, checked by OpenSSL. ProtocolError if it is not believed."""
         loaded = self._loaded
-        proof = _proof_of(certificate, loaded.accepted)
+        proof = _proof_of(certificate, loaded.accepted, loaded.nobody)
         if (reason := _denial(proof, loaded.denied)) is not None:
             raise ProtocolError(reason)
         return proof
@@ -148,53 +166,82 @@ class TlsCredentials:
         _check_pem("CA", config.ca, b"-----BEGIN CERTIFICATE-----")
         denied = frozenset[str]() if config.denied is None else _read_denied(config.denied)
         server, client = _context(config, is_server=True), _context(config, is_server=False)
-        certificate = self._own_certificate(server, client)
-        accepted = config.accepted(self._system_name or _system_of(certificate, config))
+        certificate = self._shown(to=server)
+        system = self._system_name or _system_of(certificate, config)
+        accepted = config.accepted(system)
+        nobody = (
+            f"no node or client of {system!r}" if config.accept is None else "which TlsConfig.accept has in no role"
+        )
         try:
-            own = _proof_of(certificate, accepted)
+            own = _proof_of(certificate, accepted, nobody)
         except ProtocolError as error:
-            expected = _expected(accepted, self._node_id)
             raise ConfigError(
-                f"{_name('certificate', config.certificate)} names no node here: {error}{expected}"
+                f"{_name('certificate', config.certificate)} cannot be used here: {error}{self._expected(accepted)}"
             ) from None
         self._check_own(own, accepted)
-        return _Loaded(stamps, server, client, accepted, denied, own)
+        if self._node_id is not None:  # shown by a node at both ends of a connection, by a client at one
+            self._shown(to=client)
+        return _Loaded(stamps, server, client, accepted, nobody, denied, own)
 
     def _check_own(self, own: Proof, accepted: Accepted) -> None:
-        if self._node_id is None:
-            return
         identity, path = own.identity, _name("certificate", self._config.certificate)
-        if identity.role != MEMBER:
-            raise ConfigError(f"{path} is of a {identity.role}, {own.uri}, and cannot be a node's")
-        if identity.node_id not in (None, self._node_id):
-            expected = _expected(accepted, self._node_id)
-            raise ConfigError(f"{path} is of another node, {own.uri}, and this one is {self._node_id!r}{expected}")
+        if self._role is not None and identity.role != self._role:
+            fault = (
+                f"is of a {_WORDS_OF_ROLES[identity.role]}, {own.uri}, and cannot be a {_WORDS_OF_ROLES[self._role]}'s"
+            )
+            raise ConfigError(f"{path} {fault}{self._expected(accepted)}")
+        if self._node_id is not None and identity.node_id not in (None, self._node_id):
+            fault = f"is of another node, {own.uri}, and this one is {self._node_id!r}"
+            raise ConfigError(f"{path} {fault}{self._expected(accepted)}")
 
-    def _own_certificate(self, server: ssl.SSLContext, client: ssl.SSLContext) -> Mapping[str, object]:
-        """Return the content of the own certificate, believed by both ends as a peer's is; a client's by one."""
-        config = self._config
-        blind_client, blind_server = _context(config, is_server=False), _context(config, is_server=True)
-        blind_client.verify_mode = blind_server.verify_mode = ssl.CERT_NONE
+    def _expected(self, accepted: Accepted) -> str:
+        """Return which certificate is to be taken instead, and how it is made, to be put behind a fault."""
+        roles = TLS_ROLES if self._role is None else (self._role,)
+        name = self._node_id or _ANY_NAME
+        uris = [pattern.uri_of(name) for role in roles for pattern in accepted.get(role, ())]
+        if not uris:
+            return ""
+        return f"; expected {' or '.join(uris[:4])}{self._advice()}"
+
+    def _shown(self, *, to: ssl.SSLContext) -> Mapping[str, object]:
+        """Return the content of the own certificate, believed by the other end of a connection as a peer's is."""
+        config, is_dialled = self._config, to.protocol == ssl.PROTOCOL_TLS_CLIENT
+        blind = _context(config, is_server=is_dialled)
+        blind.verify_mode = ssl.CERT_NONE
         try:
-            certificate = _shown_certificate(blind_client, to=server)
-            if self._node_id is not None:
-                certificate = _shown_certificate(blind_server, to=client)
+            return _shown_certificate(blind, to=to)
         except ssl.SSLCertVerificationError as error:
-            raise ConfigError(_own_fault(config, error)) from None
+            if error.verify_code != _PURPOSE:
+                raise ConfigError(_own_fault(config, error)) from None
+            needs = "clientAuth" if self._role == CLIENT else "serverAuth and clientAuth"
+            fault = f"cannot be used: {_purpose_fault(is_server=is_dialled)}; expected {needs}{self._advice()}"
         except ssl.SSLError as error:
             fault = f"cannot be used with TLS 1.3: {_words(error)}; {_KEYS}"
-            raise ConfigError(f"{_name('certificate', config.certificate)} {fault}") from None
         except ValueError as error:  # text in it that is none, which must not end a node that reads its files anew
             fault = f"cannot be read: {type(error).__name__}"
-            raise ConfigError(f"{_name('certificate', config.certificate)} {fault}") from None
-        return certificate
+        raise ConfigError(f"{_name('certificate', config.certificate)} {fault}")
+
+    def _advice(self) -> str:
+        """Return how the expected certificate is made; "" where that is not for casty's own CA to say."""
+        if self._config.accept is not None:
+            return ""
+        node, client = f"casty cert issue {self._node_id or _ANY_NAME}", f"casty cert issue {_ANY_NAME} --client"
+        how = {"member": node, "client": client, None: f"{node}  or  {client}"}[self._role]
+        system = "" if self._system_name is None else f"  in the folder of the CA of {self._system_name!r}"
+        return f"; make it by  {how}{system}"
 
 
-def why_not(error: ssl.SSLCertVerificationError) -> str:
-    """Return why OpenSSL does not believe a certificate, in words."""
+def why_not(error: ssl.SSLCertVerificationError, *, is_server: bool) -> str:
+    """Return why OpenSSL does not believe a peer's certificate, in words; ``is_server`` is whether it was dialled."""
     if error.verify_code in _FOREIGN:
         return "it is not signed by a CA of this node"
+    if error.verify_code == _PURPOSE:
+        return _purpose_fault(is_server=is_server)
     return error.verify_message or "OpenSSL does not say why"
+
+
+def _purpose_fault(*, is_server: bool) -> str:
+    return f"its extended key usage has no {'serverAuth' if is_server else 'clientAuth'}"
 
 
 def _context(config: TlsConfig, *, is_server: bool) -> ssl.SSLContext:
@@ -239,7 +286,7 @@ def _shown_certificate(shower: ssl.SSLContext, *, to: ssl.SSLContext) -> Mapping
     return cast("Mapping[str, object]", checking.getpeercert() or {})
 
 
-def _proof_of(certificate: Mapping[str, object] | None, accepted: Accepted) -> Proof:
+def _proof_of(certificate: Mapping[str, object] | None, accepted: Accepted, nobody: str) -> Proof:
     """Return the content of a certificate that OpenSSL believes. ProtocolError if it names nobody who is accepted."""
     said = cast("Mapping[str, Any]", certificate or {})
     uris: list[str] = [value for kind, value in said.get("subjectAltName", ()) if kind == "URI"]
@@ -249,8 +296,8 @@ def _proof_of(certificate: Mapping[str, object] | None, accepted: Accepted) -> P
     uri = uris[0]
     found_roles = [(role, name) for role, patterns in accepted.items() if (name := _name_in(uri, patterns)) is not None]
     if len(found_roles) != 1:
-        what = "is accepted for no role" if not found_roles else "is accepted for more than one role"
-        raise ProtocolError(f"the certificate is of {printable(uri, URI_SHOWN_MAX)}, which {what}")
+        what = "which TlsConfig.accept has in both roles" if found_roles else nobody
+        raise ProtocolError(f"the certificate is of {printable(uri, URI_SHOWN_MAX)}, {what}")
     role, name = found_roles[0]
     serial = str(said.get("serialNumber", "")).lstrip("0").upper()
     return Proof(PeerIdentity(name or None, role), uri, serial, ssl.cert_time_to_seconds(said["notAfter"]))
@@ -304,12 +351,6 @@ def _system_of(certificate: Mapping[str, object], config: TlsConfig) -> str:
         path = _name("certificate", config.certificate)
         raise ConfigError(f"{path} has no URI that begins with {_SPIFFE}: say which are believed, by TlsConfig.accept")
     return uri.removeprefix(_SPIFFE).partition("/")[0]
-
-
-def _expected(accepted: Accepted, node_id: str | None) -> str:
-    role: TlsRole = "member"
-    uris = [pattern.uri_of(node_id) if node_id else pattern.text for pattern in accepted.get(role, ())]
-    return f"; expected {' or '.join(uris[:4])}" if uris else ""
 
 
 def _pair_fault(config: TlsConfig, error: OSError) -> str:

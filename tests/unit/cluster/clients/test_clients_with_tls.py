@@ -36,8 +36,16 @@ async def test_a_client_with_a_certificate_of_a_client_is_served(autojump_clock,
 
 
 async def test_a_certificate_of_a_node_makes_no_client(autojump_clock, nodes, ca, tmp_path):
-    with pytest.raises(ConfigError, match="of a member, 'b': issue one of a client"):
+    text = "of a node, spiffe://shop/node/b, and cannot be a client's; expected spiffe://shop/client/NAME; make it by  "
+    with pytest.raises(ConfigError, match=text + "casty cert issue NAME --client  in the folder of the CA of 'shop'"):
         client_of(nodes, tls=ca.node(tmp_path, "b"))
+
+
+async def test_a_certificate_of_another_system_makes_no_client(autojump_clock, nodes, ca, tmp_path):
+    tls = ca.client(tmp_path, "ops", system="till")
+    text = "is of spiffe://till/client/ops, no node or client of 'shop'; expected spiffe://shop/client/NAME; make it by"
+    with pytest.raises(ConfigError, match=text):
+        client_of(nodes, tls=tls)
 
 
 async def test_a_client_without_tls_reaches_no_node_with_it(autojump_clock, nodes, ca, tmp_path):

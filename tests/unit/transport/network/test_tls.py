@@ -130,13 +130,14 @@ STRANGERS = {
     "not yet": (lambda ca, at: ca.issue(at, URI, begins=timedelta(days=1)), "certificate is not yet valid"),
     "another CA": (lambda ca, at: TestCa.make("other").issue(at, URI), "not signed by a CA of this node"),
     "another CA of the same name": (lambda ca, at: TestCa.make().issue(at, URI), "is not believed: "),
-    "another system": (lambda ca, at: ca.issue(at, "spiffe://till/node/b"), "till/node/b, which is accepted for no"),
+    "another system": (lambda ca, at: ca.issue(at, "spiffe://till/node/b"), "till/node/b, no node or client of 'shop'"),
     "no URI": (lambda ca, at: ca.issue(at), "exactly one URI, found none"),
     "two URIs": (lambda ca, at: ca.issue(at, URI, URI + "2"), "exactly one URI, found "),
-    "a longer path": (lambda ca, at: ca.issue(at, URI + "/a"), "accepted for no role"),
-    "no name": (lambda ca, at: ca.issue(at, "spiffe://shop/node/"), "accepted for no role"),
+    "a longer path": (lambda ca, at: ca.issue(at, URI + "/a"), "no node or client of 'shop'"),
+    "no name": (lambda ca, at: ca.issue(at, "spiffe://shop/node/"), "no node or client of 'shop'"),
     "for servers alone": (
-        lambda ca, at: ca.issue(at, URI, usages=(ExtendedKeyUsageOID.SERVER_AUTH,)), "unsuitable certificate purpose",
+        lambda ca, at: ca.issue(at, URI, usages=(ExtendedKeyUsageOID.SERVER_AUTH,)),
+        "its extended key usage has no clientAuth",
     ),
 }  # fmt: skip
 

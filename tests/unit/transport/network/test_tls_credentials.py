@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from helpers.certificates import TestCa
 
 from casty import ConfigError, TlsConfig
@@ -111,9 +112,17 @@ FAULTS: dict[str, tuple[Callable[[TestCa, Path], TlsConfig], str]] = {
     ),
     "another system": (
         lambda ca, at: ca.issue(at, "spiffe://till/node/a"),
-        "accepted for no role; expected .*shop/node",
+        "till/node/a, no node or client of 'shop'; expected spiffe://shop/node/a; make it by  casty cert issue a ",
     ),
     "a client's": (lambda ca, at: ca.issue(at, "spiffe://shop/client/a"), "is of a client, .*, and cannot be a node's"),
+    "not for servers": (
+        lambda ca, at: ca.issue(at, URI, usages=(ExtendedKeyUsageOID.CLIENT_AUTH,)),
+        "its extended key usage has no serverAuth; expected serverAuth and clientAuth; make it by  casty cert issue a ",
+    ),
+    "not for clients": (
+        lambda ca, at: ca.issue(at, URI, usages=(ExtendedKeyUsageOID.SERVER_AUTH,)),
+        "its extended key usage has no clientAuth; expected serverAuth and clientAuth; make it by  casty cert issue a ",
+    ),
 }
 
 
@@ -236,7 +245,7 @@ def test_uri_with_two_names_is_nobody(ca, tmp_path):
     config = ca.issue(tmp_path, "spiffe://shop/a/b")
     patterns = ["spiffe://shop/a/{node_id}", "spiffe://shop/{node_id}/b"]
     accepting = TlsConfig(config.certificate, config.private_key, config.ca, accept={"member": patterns})
-    with pytest.raises(ConfigError, match="shop/a/b, which is accepted for no role"):
+    with pytest.raises(ConfigError, match="shop/a/b, which TlsConfig.accept has in no role; expected spiffe://"):
         read(accepting)
 
 
