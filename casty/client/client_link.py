@@ -140,7 +140,10 @@ class ClientLink:
             return f"too much waits for answers of {way.connection.node}"
         if self.current is not None:
             return f"no node is found yet that has {way.head} open to clients"
-        return f"no node of the cluster can be reached: {self._dialler.faults}"
+        return self._nobody()
+
+    def _nobody(self) -> str:
+        return f"this client reaches no node of {self.system_name!r}: {self._dialler.faults}"
 
     @property
     def _is_full(self) -> bool:
@@ -243,7 +246,7 @@ class ClientLink:
             except NoContact:
                 if trio.current_time() - since >= UNREACHABLE_AFTER and not self._is_unreachable:
                     self._is_unreachable = True
-                    self._drop_held(ClusterUnreachable(f"no reply: no node can be reached: {self._dialler.faults}"))
+                    self._drop_held(ClusterUnreachable(f"no reply: {self._nobody()}"))
 
     def _begin(self, connection: ClientConnection) -> None:
         self._given[connection.number] = Way("", connection, is_pinned=True)

@@ -136,7 +136,7 @@ class ClusterClient(ActorSystem):
                     with trio.move_on_after(self.connect_timeout) as connecting:
                         await link.wait_connected()
                     if connecting.cancelled_caught:
-                        text = f"no node of {self.name!r} within {self.connect_timeout:g} s"
+                        text = f"this client has reached no node of {self.name!r} within {self.connect_timeout:g} s"
                         raise ClusterUnreachable(f"{text}: {self._dialler.faults}")
                     kernel.hooks.entity_used = self._used
                     kernel.hooks.groups = ClientTopics(kernel, link)

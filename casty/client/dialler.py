@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
@@ -27,8 +28,12 @@ DIAL_TIMEOUT: Final = 2.0
 OUTBOUND_BYTES_MAX: Final = 8 * 1024 * 1024
 FAULTS_MAX: Final = 16
 """Contact points with a remembered fault."""
+TOLD_MAX: Final = 8
+"""Faults of one contact point named in the log until it answers."""
 CLIENT_PLACE: Final = NodeAddress("client", 1)
 """Address in the hellos of clients: nobody dials it."""
+
+logger = logging.getLogger("casty.client")
 
 
 class NoContact(Exception):
@@ -66,6 +71,8 @@ class ClientDialler:
         self._rng = rng
         self._wire_types = wire_types
         self._faults: dict[NodeAddress, str] = {}
+        self._told: dict[NodeAddress, set[str]] = {}
+        """Faults that the log has, of each contact point since it last answered."""
         self._codec: ClientCodec | None = None
 
     @property
@@ -95,12 +102,23 @@ class ClientDialler:
                 fault = printable(str(error))
             else:
                 self._faults.pop(address, None)
+                self._told.pop(address, None)
                 return connection
+        self._note(address, fault)
+        raise NoContact(fault)
+
+    def _note(self, address: NodeAddress, fault: str) -> None:
+        """Keep a fault for the errors to come, and log it the first time: nobody is told before the end of a wait."""
         self._faults.pop(address, None)
         while len(self._faults) >= FAULTS_MAX:
-            del self._faults[next(iter(self._faults))]
+            gone = next(iter(self._faults))
+            del self._faults[gone]
+            self._told.pop(gone, None)
         self._faults[address] = fault
-        raise NoContact(fault)
+        told = self._told.setdefault(address, set())
+        if fault not in told and len(told) < TOLD_MAX:
+            told.add(fault)
+            logger.warning("client %s of %s has no connection to %s: %s", self._name, self._system_name, address, fault)
 
     async def _connect(self, address: NodeAddress, number: int, owner: ConnectionOwner) -> ClientConnection:
         connection = await self._network.connect(address)

@@ -44,13 +44,13 @@ async def test_two_nodes_over_tcp_and_the_status_of_them(tmp_path):
                     assert told.returncode == 0, told.stderr
                     assert "b" in told.stdout and "up" in told.stdout
                 plain = await trio.to_thread.run_sync(command, "status", str(first.self_node))
-                assert plain.returncode == 1 and "speaks TLS, and this node does not" in plain.stderr
+                assert plain.returncode == 1 and "speaks TLS, and this end does not" in plain.stderr
             stranger = ClusteredActorSystem(name="shop", host="127.0.0.1", port=0, node_id="c", seed_nodes=[seed])
             with pytest.raises(JoinRefused, match="the other end speaks TLS"):
                 async with stranger:
                     pass
             other = TestCa.make("other").node(tmp_path, "d")
-            with pytest.raises(JoinRefused, match="it is not signed by a CA of this node"):
+            with pytest.raises(JoinRefused, match="it is not signed by a CA that this end believes"):
                 async with ClusteredActorSystem(
                     name="shop", host="127.0.0.1", port=0, node_id="d", seed_nodes=[seed], tls=other
                 ):
@@ -90,7 +90,7 @@ async def test_five_lines_of_the_page_are_a_cluster_of_three_encrypted_nodes(tmp
                 assert more, f"ended, and told {told!r}"
                 told += more
             plain = await trio.to_thread.run_sync(command, "status", f"127.0.0.1:{ports['2551']}")
-            assert plain.returncode == 1 and "speaks TLS, and this node does not" in plain.stderr
+            assert plain.returncode == 1 and "speaks TLS, and this end does not" in plain.stderr
     finally:
         os.killpg(shell.pid, signal.SIGKILL)
         await shell.wait()

@@ -89,7 +89,7 @@ async def _first_frame(connection: Connection, limits: TransportLimits) -> tuple
         if not data:
             raise ConnectionLost("the connection was closed before the hello was answered")
         if data[0] in (TLS_HANDSHAKE, TLS_ALERT) and connection.peer_identity is None and not decoder.buffered_bytes:
-            raise TlsRefused("the other end speaks TLS, and this node does not: set tls on both, or on neither")
+            raise TlsRefused("the other end speaks TLS, and this end does not: set tls on both, or on neither")
         for kind, body in decoder.feed(data, frames_max=1):
             decoder.limit_bytes = limits.frame_bytes_max
             return kind, body, decoder

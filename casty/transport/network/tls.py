@@ -333,7 +333,7 @@ class TlsConnection:
         try:
             if not self._is_dialled and not await raw.begins_with_tls():
                 await self._inner.send(NOT_TLS)
-                self._refuse("it does not speak TLS, and this node does: set tls on both, or on neither")
+                self._refuse("it does not speak TLS, and this end does: set tls on both, or on neither")
             stream = await TLSStream.wrap(
                 raw, server_side=not self._is_dialled, ssl_context=context, standard_compatible=False
             )
@@ -576,7 +576,7 @@ def _fill(place: memoryview, pieces: Iterable[bytes]) -> int:
 def _words(error: ssl.SSLError) -> str:
     reason = error.reason or ""
     if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
-        return "it does not speak TLS, and this node does: set tls on both, or on neither"
+        return "it does not speak TLS, and this end does: set tls on both, or on neither"
     if reason in ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"):
         return "it speaks no TLS 1.3"
     return reason.lower().replace("_", " ") or "a fault without a name"

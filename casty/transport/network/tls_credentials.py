@@ -234,7 +234,7 @@ class TlsCredentials:
 def why_not(error: ssl.SSLCertVerificationError, *, is_server: bool) -> str:
     """Return why OpenSSL does not believe a peer's certificate, in words; ``is_server`` is whether it was dialled."""
     if error.verify_code in _FOREIGN:
-        return "it is not signed by a CA of this node"
+        return "it is not signed by a CA that this end believes"
     if error.verify_code == _PURPOSE:
         return _purpose_fault(is_server=is_server)
     return error.verify_message or "OpenSSL does not say why"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from logging import WARNING
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ async def test_an_ask_without_any_node_was_certainly_not_sent_and_ends_after_ten
 
 async def test_entering_without_any_node_ends_after_its_time_and_says_why(autojump_clock, nodes):
     nodes.network.host("a")
-    with pytest.raises(ClusterUnreachable, match="no node of 'shop' within 3 s: a:2551: "):
+    with pytest.raises(ClusterUnreachable, match="this client has reached no node of 'shop' within 3 s: a:2551: "):
         async with client_of(nodes, "a", connect_timeout=3.0):
             pass
     assert trio.current_time() < 6
@@ -412,3 +413,30 @@ async def test_a_reply_may_be_of_any_type_that_the_request_has_a_ref_for(autojum
 
 def _either(is_text: bool, to: ActorRef[Any]) -> Either:
     return Either(is_text, to, to)
+
+
+async def test_each_fault_of_a_contact_point_is_logged_once_and_anew_after_an_answer(autojump_clock, nodes, caplog):
+    nodes.network.host("b")
+    (a,) = await nodes.systems("a")
+    host(a)
+
+    def told() -> list[str]:
+        return [one.getMessage() for one in caplog.records if one.name == "casty.client" and one.levelno >= WARNING]
+
+    with pytest.raises(ClusterUnreachable, match="this client has reached no node of 'shop' within 9 s: b:2551: "):
+        async with client_of(nodes, "b", connect_timeout=9.0, name="web"):
+            pass
+    (only,) = told()
+    assert only.startswith("client web of shop has no connection to b:2551: cannot connect to b:2551")
+    caplog.clear()
+    async with client_of(nodes, "a") as client:
+        for _ in range(2):
+            assert await add(client, "cart-1", timeout=60) > 0
+            nodes.crash("a")
+            await trio.sleep(20)
+            (only,) = told()
+            assert "has no connection to a:2551: " in only
+            caplog.clear()
+            (a,) = await nodes.systems("a")
+            host(a)
+            await trio.sleep(5)

@@ -41,7 +41,7 @@ NO_LINK = "no seed has a link with this node: a:2551: "
 
 async def test_certificate_of_another_ca_is_refused(autojump_clock, nodes, ca, tmp_path, caplog):
     await nodes.start("a", tls=ca.node(tmp_path, "a"))
-    message = NO_LINK + "its TLS certificate is not believed: it is not signed by a CA of this node"
+    message = NO_LINK + "its TLS certificate is not believed: it is not signed by a CA that this end believes"
     text = await refused(nodes, caplog, message, tls=TestCa.make().node(tmp_path, "b"))
     assert "a connection from there was refused: it ended the TLS handshake: its log says why" in text
     assert " a:2551: no link with it: its TLS certificate is not believed: it is not signed" in text
@@ -54,20 +54,20 @@ async def test_certificate_of_a_ca_believed_by_one_end_alone_is_refused(autojump
     (tmp_path / "b" / "ca.crt").write_bytes(other.pem + ca.pem)
     message = NO_LINK + "closed after the TLS handshake: see the log of the node there"
     text = await refused(nodes, caplog, message, tls=own)
-    assert "was refused: its TLS certificate is not believed: it is not signed by a CA of this node" in text
+    assert "was refused: its TLS certificate is not believed: it is not signed by a CA that this end believes" in text
 
 
 async def test_node_without_tls_is_refused_by_one_with_it_and_both_say_so(autojump_clock, nodes, ca, tmp_path, caplog):
     await nodes.start("a", tls=ca.node(tmp_path, "a"))
-    text = await refused(nodes, caplog, NO_LINK + "the other end speaks TLS, and this node does not: set tls on both")
-    assert "a connection from there was refused: it does not speak TLS, and this node does: set tls on both" in text
+    text = await refused(nodes, caplog, NO_LINK + "the other end speaks TLS, and this end does not: set tls on both")
+    assert "a connection from there was refused: it does not speak TLS, and this end does: set tls on both" in text
 
 
 async def test_node_with_tls_is_refused_by_one_without_it_and_both_say_so(autojump_clock, nodes, ca, tmp_path, caplog):
     await nodes.start("a")
-    message = NO_LINK + "it does not speak TLS, and this node does: set tls on both, or on neither"
+    message = NO_LINK + "it does not speak TLS, and this end does: set tls on both, or on neither"
     text = await refused(nodes, caplog, message, tls=ca.node(tmp_path, "b"))
-    assert "a connection from there was refused: the other end speaks TLS, and this node does not: set tls on" in text
+    assert "a connection from there was refused: the other end speaks TLS, and this end does not: set tls on" in text
 
 
 async def test_certificate_of_another_node_proves_only_that_one(autojump_clock, nodes, ca, tmp_path):

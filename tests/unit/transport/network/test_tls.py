@@ -128,7 +128,7 @@ STRANGERS = {
     "without a certificate": (lambda ca, at: None, "peer did not return a certificate"),
     "ended": (lambda ca, at: ca.issue(at, URI, lasts=timedelta(seconds=-30)), "certificate has expired"),
     "not yet": (lambda ca, at: ca.issue(at, URI, begins=timedelta(days=1)), "certificate is not yet valid"),
-    "another CA": (lambda ca, at: TestCa.make("other").issue(at, URI), "not signed by a CA of this node"),
+    "another CA": (lambda ca, at: TestCa.make("other").issue(at, URI), "not signed by a CA that this end believes"),
     "another CA of the same name": (lambda ca, at: TestCa.make().issue(at, URI), "is not believed: "),
     "another system": (lambda ca, at: ca.issue(at, "spiffe://till/node/b"), "till/node/b, no node or client of 'shop'"),
     "no URI": (lambda ca, at: ca.issue(at), "exactly one URI, found none"),
@@ -184,7 +184,7 @@ async def test_what_is_no_tls_gets_the_alert_for_it(autojump_clock, server):
         await wire.send(b"\x00\x00\x00\x20\x01 a hello without TLS")
         assert await wire.receive() == NOT_TLS
     assert server.refusals == [
-        "ProtocolError: it does not speak TLS, and this node does: set tls on both, or on neither"
+        "ProtocolError: it does not speak TLS, and this end does: set tls on both, or on neither"
     ]
 
 
