@@ -91,6 +91,14 @@ def entity_path(key: str, entity_id: str) -> str:
     return f"{ENTITY_PREFIX}{len(key)}/{key}/{entity_id}"
 
 
+_KINDS_OF_KEYS: Final = {
+    SERVICE_PREFIX: "the service",
+    PUBLISHED_PREFIX: "the topic",
+    FOLLOWED_PREFIX: "the topic",
+    ENTITY_PREFIX: "the entity key",
+}
+
+
 def entity_of_path(path: str) -> tuple[str, str] | None:
     """Return the kind and the id in a path; None where it is none of an entity."""
     digits, _, rest = path[len(ENTITY_PREFIX) :].partition("/")
@@ -100,6 +108,21 @@ def entity_of_path(path: str) -> tuple[str, str] | None:
     key, separator, entity_id = rest[:length], rest[length : length + 1], rest[length + 1 :]
     is_entity = separator == "/" and 0 < length and max(length, len(entity_id)) <= ENTITY_NAME_LENGTH_MAX
     return (key, entity_id) if is_entity and entity_id else None
+
+
+def key_in_words(path: str) -> str:
+    """Return the key that a path on the wire is of, as a text for people; the path where it is of none.
+
+    >>> key_in_words("/_topic/prices"), key_in_words("/_entity/carts"), key_in_words("/_entity/5/carts/a")
+    ("the topic 'prices'", "the entity key 'carts'", "the entity key 'carts'")
+    """
+    entity = entity_of_path(path)
+    if entity is not None:
+        path = ENTITY_PREFIX + entity[0]
+    for prefix, kind in _KINDS_OF_KEYS.items():
+        if path.startswith(prefix):
+            return f"{kind} {path.removeprefix(prefix)!r}"
+    return path
 
 
 by_place = attrgetter("address.host", "address.port", "incarnation")

@@ -8,6 +8,7 @@ it, since nobody knows how far it came.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
 from threading import get_ident
@@ -15,7 +16,7 @@ from typing import Any, Final, Never, cast
 
 import trio
 
-from casty.address import NodeAddress
+from casty.address import NodeAddress, key_in_words
 from casty.client.client_codec import ClientCodec
 from casty.client.client_connection import ClientConnection, SentLetter
 from casty.client.contacts import ContactPoints
@@ -42,8 +43,12 @@ CLOSE_TIMEOUT: Final = 1.0
 """Seconds for what was told before the end of the client, and its goodbye."""
 PAUSE_MIN, PAUSE_MAX = 0.1, 2.0
 """Seconds between two rounds over all contact points."""
+REFUSALS_MAX: Final = 256
+"""Refusals of tells named in the log."""
 SIDES_MAX: Final = 8
 """Connections beside the first one, for keys that its node does not know."""
+
+logger = logging.getLogger("casty.client")
 
 
 class ClientLink:
@@ -69,6 +74,8 @@ class ClientLink:
         self._room = trio.lowlevel.ParkingLot()
         self._connected = trio.Event()
         self._is_unreachable = self._is_closing = False
+        self._refusals: set[tuple[str, str]] = set()
+        """Refusals of tells that the log has: code, and name of the message."""
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
         self.codec: ClientCodec = dialler.codec(self)
@@ -139,7 +146,7 @@ class ClientLink:
         if way.connection is not None:
             return f"too much waits for answers of {way.connection.node}"
         if self.current is not None:
-            return f"no node is found yet that has {way.head} open to clients"
+            return f"no node is found yet that has {key_in_words(way.head)} open to clients"
         return self._nobody()
 
     def _nobody(self) -> str:
@@ -225,6 +232,11 @@ class ClientLink:
     def not_taken(self, notice: Notice, reason: str) -> None:
         """Make a dead letter of a tell refused by the node."""
         ref = self._kernel.ref_for(notice.path, 0)
+        refusal = notice.code, notice.name
+        if refusal not in self._refusals and len(self._refusals) < REFUSALS_MAX:
+            self._refusals.add(refusal)
+            whom = key_in_words(notice.path)
+            logger.warning("what this client sends is refused: %s did not get %s: %s", whom, notice.name, reason)
         self._kernel.dead_letter(None, ref, NOT_SENT, reason, shown=MessageSummary(notice.name, 0))
 
     def learned(self, addresses: list[NodeAddress]) -> None:
@@ -332,14 +344,16 @@ class ClientLink:
         return True
 
     def _shut(self, way: Way) -> None:
-        """Refuse all letters of a way open nowhere."""
+        """Refuse all letters of a way open nowhere; of what is told or published only the log tells by itself."""
+        if not way.is_shut:
+            logger.warning("what this client sends is refused: %s", self._closed(way))
         way.shut(self._kernel.now())
         for letter in tuple(way.held):
             self.withdraw(letter)
             self._drop(letter, self._closed(way))
 
     def _closed(self, way: Way) -> AskFailed:
-        text = f"no node that this client can reach has {way.head} open to clients"
+        text = f"no node that this client can reach has {key_in_words(way.head)} open to clients"
         return AskFailed(f"{text}: make its key with clients=True, and use it on a node", "not_delivered")
 
     def _flush_way(self, way: Way) -> None:

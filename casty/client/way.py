@@ -83,7 +83,7 @@ class Way:
         is_pinned: Whether that one alone is good for it, as for refs that came by it.
     """
 
-    __slots__ = ("_closed_for", "_connection", "closed_until", "head", "held", "is_pinned", "is_sought")
+    __slots__ = ("_closed_for", "_connection", "closed_until", "head", "held", "is_pinned", "is_shut", "is_sought")
 
     def __init__(self, head: str, connection: ClientConnection | None = None, *, is_pinned: bool = False) -> None:
         self.head = head
@@ -91,6 +91,8 @@ class Way:
         self.is_pinned = is_pinned
         self.is_sought = False
         """Whether a node is looked for that has it open."""
+        self.is_shut = False
+        """Whether no node had it open when one was last looked for."""
         self.closed_until = 0.0
         """Time until which no node is looked for again."""
         self._closed_for = CLOSED_MIN
@@ -105,11 +107,11 @@ class Way:
 
     def lead(self, connection: ClientConnection) -> None:
         """Lead by a connection, as long as it is usable."""
-        self._connection, self._closed_for = connection, CLOSED_MIN
+        self._connection, self._closed_for, self.is_shut = connection, CLOSED_MIN, False
 
     def shut(self, now: float) -> None:
         """Take note of no node with it open; it is not looked for again for twice as long as the last time."""
-        self.closed_until = now + self._closed_for
+        self.is_shut, self.closed_until = True, now + self._closed_for
         self._closed_for = min(2 * self._closed_for, CLOSED_MAX)
 
     def __repr__(self) -> str:

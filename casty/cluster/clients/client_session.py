@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from casty.address import key_in_words
 from casty.cluster.clients.client_door import ClientDoor
 from casty.cluster.clients.client_limits import (
     ALL_ASKED_BYTES_MAX,
@@ -253,7 +254,7 @@ class ClientSession:
         ask = 0 if wait is None else wait[1]
         opened = self.given.at(path) or self._host.door.type_at(path)
         if opened is None:
-            self._refuse("not_open", f"{printable(path)} is not open to clients", path, name, ask)
+            self._refuse("not_open", f"{printable(key_in_words(path))} is not open to clients here", path, name, ask)
             return
         if not self._host.spoken.is_of(opened, name):
             what = f"{printable(path)} takes no {printable(name)} of a client"
@@ -284,8 +285,8 @@ class ClientSession:
         ref = self._ref(path)
         if ref is None:
             if slot is not None:
-                slot.refuse(AskFailed(f"{path} is not open to clients", "not_delivered"))
-            self._host.refused(self, "not_open", printable(path))
+                slot.refuse(AskFailed(f"{printable(key_in_words(path))} is not open to clients here", "not_delivered"))
+            self._host.refused(self, "not_open", f"{printable(key_in_words(path))} is not open to clients here")
             return
         if slot is None or wait is None:
             await self._tell(ref, message, size)
@@ -305,7 +306,7 @@ class ClientSession:
         is_open = self._host.door.type_at(path) is not None
         self._charge(TELL_COST_BYTES)
         if not is_open:
-            self._host.refused(self, "not_open", f"{printable(path)} is not open to clients")
+            self._host.refused(self, "not_open", f"{printable(key_in_words(path))} is not open to clients here")
         self._put(open_answer_frame(path, is_open=is_open))
 
     def _ask(self, ref: ActorRef[Any], message: object, slot: RelayedAsk, wait: Wait) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -249,15 +250,31 @@ async def test_subscribers_of_a_client_that_have_ended_are_forgotten_by_the_node
     assert collected.got == [1, 3]
 
 
+@casty.message("tests.topics_of_clients.Weight")
+@dataclass(frozen=True)
+class Weight:
+    pass
+
+
+CLOSED = "no node that this client can reach has the topic 'prices' open to clients"
+
+
 async def test_a_topic_that_is_not_open_is_refused_on_both_sides(autojump_clock, nodes, caplog):
+    caplog.set_level(logging.INFO)
     (a,) = await nodes.systems("a")
     seen = Collected()
     a.subscribe(Topic[Price]("prices"), seen.spawn(a, "prices"))
     async with client_of(nodes, "a") as client:
         async with client.events(DeadLetter) as letters:
-            client.publish(PRICES, Price(1))
-            letter = await anext(letters)
-            assert letter.reason.startswith("not sent: no node that this client can reach has /_topic/prices open")
+            for _ in range(5):
+                client.publish(PRICES, Price(1))
+                letter = await anext(letters)
+                assert letter.reason.startswith(f"not sent: {CLOSED}: make its key with clients=True, and use it on a")
+                await trio.sleep(3)
+        (told,) = [one for one in caplog.records if one.name == "casty.client"]
+        assert told.levelno == logging.WARNING
+        assert told.getMessage().startswith(f"what this client sends is refused: {CLOSED}: make its key")
+        assert "the topic 'prices' is not open to clients here (client client)" in caplog.text
         client.subscribe(PRICES, seen.spawn(client, "prices"))
         await trio.sleep(1)
         assert a.publish(Topic[Price]("prices"), Price(2)) == 1
@@ -268,6 +285,33 @@ async def test_a_topic_that_is_not_open_is_refused_on_both_sides(autojump_clock,
             client.publish(Topic[Price]("prices"), Price(1))
         with pytest.raises(ConfigError, match="clients=True"):
             client.subscribe(Topic[Price]("prices"), seen.spawn(client, "others"))
+
+
+async def test_a_topic_of_another_type_on_the_node_is_named_once(autojump_clock, nodes, caplog):
+    (a,) = await nodes.systems("a")
+    a.publish(Topic[Weight]("prices", clients=True), Weight())
+    async with client_of(nodes, "a") as client, client.events(DeadLetter) as letters:
+        for _ in range(3):
+            assert client.publish(PRICES, Price(1)) == 1
+            assert "declare the key alike on both sides" in (await anext(letters)).reason
+    assert caplog.text.count("what this client sends is refused: the topic 'prices' did not get ") == 1
+
+
+async def test_a_topic_that_is_closed_anew_is_named_anew(autojump_clock, nodes, caplog):
+    (a,) = await nodes.systems("a")
+    async with client_of(nodes, "a", "b") as client:
+        for _ in range(2):
+            client.publish(PRICES, Price(1))
+            await trio.sleep(40)
+            assert caplog.text.count(CLOSED) == 1
+            caplog.clear()
+            a.publish(PRICES, Price(2))
+            assert client.publish(PRICES, Price(3)) == 1
+            await trio.sleep(1)
+            nodes.crash("a")
+            (a,) = await nodes.systems("a")
+            await trio.sleep(20)
+            caplog.clear()
 
 
 async def test_known_fails_in_time_where_no_node_has_the_topic_open(autojump_clock, nodes):
