@@ -6,7 +6,7 @@ from typing import Never, Protocol
 
 import trio
 
-from casty.address import PUBLISHED_PREFIX, ActorAddress, NodeAddress, serial_of
+from casty.address import PUBLISHED_PREFIX, ActorAddress, NodeAddress, key_in_words, serial_of
 from casty.client.client_codec import ClientCodec
 from casty.errors import NOT_HANDLED, AskFailed, DecodeError, ProtocolError
 from casty.runtime.messaging.ask import AskRef, ErrorReply
@@ -24,11 +24,13 @@ SILENCE_MAX = 3.0
 """Seconds without a word of the node, a second between two of them."""
 ASKS_MAX = 1_000
 """Asks without an answer on one connection: the node takes no more."""
+OWN_NAMES = "casty.client."
+"""Beginning of the names of this library's own messages to a node, of no use in a text for people."""
 
 NOT_TAKEN = {
     "refused": "the node does not take it of a client: make its key with clients=True, and use it on that node",
     "unknown_type": "the node does not know this type of message: it has to import the module that declares it",
-    "ill_typed": "what has the key takes no such message there: declare the key alike on both sides",
+    "ill_typed": "the key takes messages of another type there: declare it alike on both sides",
     "no_actor": "the actor has ended",
 }
 
@@ -242,7 +244,10 @@ class ClientConnection:
         reason = NOT_TAKEN[notice.code]
         letter = self.asks.pop(notice.ask, None)
         if letter is not None:
-            text = f"{notice.path} did not get {notice.name}: {reason}"
+            key = key_in_words(notice.path)
+            text = f"{key} did not get {notice.name}: {reason}"
+            if notice.name.startswith(OWN_NAMES):
+                text = f"{self.node} does not take what this client asks of {key}: {reason}"
             self._undo(letter, AskFailed(text, "not_delivered"))
         elif not notice.ask:
             self._owner.not_taken(notice, reason)

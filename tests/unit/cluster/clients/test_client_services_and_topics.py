@@ -147,6 +147,16 @@ async def test_a_service_that_is_not_open_is_refused_on_both_sides(autojump_cloc
     assert nodes.handles["a"].node.cluster_metrics.refused["client: not_open"] == 1
 
 
+async def test_a_service_of_another_type_on_the_node_is_named_by_its_key(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    a.spawn(Behaviors.discoverable(clock("a"), key=CLOCKS), "clock")
+    async with client_of(nodes, "a") as client:
+        other = ServiceKey[Price](CLOCKS.name, clients=True)
+        text = f"^a:2551 does not take what this client asks of the service '{CLOCKS.name}': the key takes"
+        with pytest.raises(AskFailed, match=text):
+            await client.find(other)
+
+
 async def test_an_instance_that_has_ended_fails_the_ask_of_a_client(autojump_clock, nodes):
     a, b = await nodes.systems("a", "b")
     await a.find(CLOCKS)
@@ -293,7 +303,7 @@ async def test_a_topic_of_another_type_on_the_node_is_named_once(autojump_clock,
     async with client_of(nodes, "a") as client, client.events(DeadLetter) as letters:
         for _ in range(3):
             assert client.publish(PRICES, Price(1)) == 1
-            assert "declare the key alike on both sides" in (await anext(letters)).reason
+            assert "declare it alike on both sides" in (await anext(letters)).reason
     assert caplog.text.count("what this client sends is refused: the topic 'prices' did not get ") == 1
 
 
