@@ -128,8 +128,9 @@ class ClientConnection:
         return not self._pipe.is_over
 
     def trouble(self) -> str:
-        """Return its known trouble, in words; "" for none."""
-        return f", to which the connection is lost: {self.fault}" if self.fault else ""
+        """Return in words what is known of a request that went by it and has no reply."""
+        known = f", to which the connection is lost ({self.fault})" if self.fault else " to be handed on"
+        return f"{known}; whether it was handled is not known"
 
     def withdraw(self, ask: int) -> None:
         """Withdraw a request at its node."""
@@ -184,7 +185,10 @@ class ClientConnection:
         """End the asks that went by it: nobody knows how far they came."""
         letters, self.asks = list(self.asks.values()), {}
         for letter in letters:
-            text = f"no reply: the connection to {self.node} is lost ({self.fault}), and how far it came nobody knows"
+            text = (
+                f"no reply: the request was written to {self.node}, and then the connection was lost ({self.fault}); "
+            )
+            text += "whether it was handled is not known, so asking again may do it twice"
             _refuse(letter, AskFailed(text, "lost"))
 
     def finish(self) -> None:

@@ -163,8 +163,7 @@ class ClientLink:
         if not way.held and self._write(letter, frame):
             return None
         if way.is_pinned and way.connection is None:
-            text = f"{ref.path} was given by a node that this client is not connected to any more: ask for it again"
-            self._drop(letter, AskFailed(text, "not_sent"))
+            self._drop(letter, _outlived(ref))
         elif self._is_unreachable and self.current is None:
             self._drop(letter, ClusterUnreachable(f"{ref.path} was not asked: {self.trouble(way)}"))
         elif self._is_full:
@@ -212,9 +211,7 @@ class ClientLink:
         """Send an ask by another node."""
         held = cast("HeldLetter", letter)
         if held.way.is_pinned:
-            self._drop(
-                held, AskFailed(f"{held.ref.path} was given by a node that leaves: ask for it again", "not_sent")
-            )
+            self._drop(held, _outlived(held.ref))
         else:
             self._hold(held)
             self._seek(held.way)
@@ -278,7 +275,7 @@ class ClientLink:
         given = self._given.pop(connection.number)
         for letter in tuple(given.held):
             self.withdraw(letter)
-            self._drop(letter, AskFailed(f"{letter.ref.path} was given by a node that is lost", "not_sent"))
+            self._drop(letter, _outlived(letter.ref))
         self._seek_all()
 
     def _seek_all(self) -> None:
@@ -431,3 +428,10 @@ class ClientLink:
 
     def __repr__(self) -> str:
         return f"<ClientLink {self.current} sides={len(self._sides)} held={self._held}>"
+
+
+def _outlived(ref: ActorRef[Any]) -> AskFailed:
+    """Return the refusal of a message to a given ref whose connection has ended, or whose node leaves."""
+    why = "the ref is good on the connection by which it came alone, which has ended or is about to"
+    text = f"{ref.path} got nothing: {why}; ask again for what it came with, and use the new ref"
+    return AskFailed(text, "not_sent")

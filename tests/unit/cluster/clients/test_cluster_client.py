@@ -17,6 +17,7 @@ from casty import (
     ActorContext,
     ActorRef,
     AskFailed,
+    AskTimeoutError,
     Behavior,
     Behaviors,
     ClusterClient,
@@ -166,7 +167,7 @@ async def test_a_ref_in_a_reply_is_good_for_its_actor_and_on_its_connection(auto
         await trio.sleep(1.5)
         nodes.crash("a")
         await trio.sleep(5)
-        with pytest.raises(AskFailed, match="ask for it again") as caught:
+        with pytest.raises(AskFailed, match="ask again for what it came with") as caught:
             await client.ask(wholes[0].ref, lambda to: Add(3, to))
         assert caught.value.certainly_not_handled
 
@@ -440,3 +441,32 @@ async def test_each_fault_of_a_contact_point_is_logged_once_and_anew_after_an_an
             (a,) = await nodes.systems("a")
             host(a)
             await trio.sleep(5)
+
+
+async def test_a_request_without_a_reply_tells_what_is_known_of_it(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    host(a)
+
+    async def silent(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+        return Behaviors.same()
+
+    never = EntityKey[Command]("silent", clients=True)
+    a.spawn(Behaviors.sharded(lambda _: Behaviors.receive(silent), never, num_shards=4), "silent")
+    async with client_of(nodes, "a") as client:
+        whole: Whole = await client.ask(client.entity(OPEN, "cart-1"), Own)
+        text = "within 1.0 s: it was sent to a:2551 to be handed on; whether it was handled is not known$"
+        with pytest.raises(AskTimeoutError, match=text):
+            await client.ask(client.entity(never, "one"), lambda to: Add(1, to), timeout=1.0)
+
+        async def lost() -> None:
+            with pytest.raises(
+                AskFailed, match="written to a:2551, and then .* lost .*; whether it was handled is not"
+            ):
+                await client.ask(client.entity(never, "one"), lambda to: Add(1, to), timeout=20.0)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lost)
+            await trio.sleep(0.5)
+            nodes.crash("a")
+        with pytest.raises(AskFailed, match="the ref is good on the connection by which it came alone, which has"):
+            await client.ask(whole.ref, lambda to: Add(1, to))
