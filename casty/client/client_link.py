@@ -43,6 +43,7 @@ CLOSE_TIMEOUT: Final = 1.0
 """Seconds for what was told before the end of the client, and its goodbye."""
 PAUSE_MIN, PAUSE_MAX = 0.1, 2.0
 """Seconds between two rounds over all contact points."""
+SAME_NODE_LOGGED_EVERY: Final = 1.0
 REFUSALS_MAX: Final = 256
 """Refusals of tells named in the log."""
 SIDES_MAX: Final = 8
@@ -76,6 +77,9 @@ class ClientLink:
         self._is_unreachable = self._is_closing = False
         self._refusals: set[tuple[str, str]] = set()
         """Refusals of tells that the log has: code, and name of the message."""
+        self._told_node: NodeAddress | None = None
+        self._told_at = 0.0
+        """Node of the latest log line about the one in use, and its time."""
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
         self.codec: ClientCodec = dialler.codec(self)
@@ -89,10 +93,23 @@ class ClientLink:
                 self._begin(connection)
                 self.current, self._is_unreachable = connection, False
                 self._connected.set()
+                is_told = self._tell_node(connection)
                 await connection.unusable.wait()
+                if is_told and not self._is_closing:
+                    what = "%s goes by %s no more: %s"
+                    logger.info(what, self._dialler.title, connection.node, connection.fault or "it is closing")
                 self.current, self._connected = None, trio.Event()
                 self.contacts.answered()
                 self._seek_all()
+
+    def _tell_node(self, connection: ClientConnection) -> bool:
+        """Log the node in use; not for each connection to one that hangs up at once again and again."""
+        now = self._kernel.now()
+        is_told = connection.node != self._told_node or now - self._told_at >= SAME_NODE_LOGGED_EVERY
+        if is_told:
+            self._told_node, self._told_at = connection.node, now
+            logger.info("%s goes by %s", self._dialler.title, connection.node)
+        return is_told
 
     def start(self, run: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a task as long as the link."""

@@ -114,7 +114,10 @@ class ClusterClient(ActorSystem):
 
     @property
     def contact(self) -> NodeAddress | None:
-        """The node that messages go by now, as it was dialled; None while there is none."""
+        """The node that messages go by now, as it was dialled; None while there is none. For a probe, too.
+
+        It tells what the client knows: of a node that has died it learns after up to three seconds.
+        """
         current = None if self._link is None else self._link.current
         return None if current is None else current.node
 
@@ -122,6 +125,10 @@ class ClusterClient(ActorSystem):
     def contact_points(self) -> tuple[NodeAddress, ...]:
         """All nodes known to the client: those given, and those told by the cluster, as they are dialled."""
         return self._contacts.all
+
+    def __repr__(self) -> str:
+        way = "by no node" if self.contact is None else f"by {self.contact}"
+        return f"{super().__repr__()[:-1]} {way}>"
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:

@@ -76,6 +76,11 @@ class ClientDialler:
         self._codec: ClientCodec | None = None
 
     @property
+    def title(self) -> str:
+        """Name of the client, as log lines begin."""
+        return f"client {self._name} of {self._system_name}"
+
+    @property
     def faults(self) -> str:
         """Faults of the contact points, each as of the last attempt."""
         told = [f"{address}: {fault}" for address, fault in self._faults.items()]
@@ -118,7 +123,7 @@ class ClientDialler:
         told = self._told.setdefault(address, set())
         if fault not in told and len(told) < TOLD_MAX:
             told.add(fault)
-            logger.warning("client %s of %s has no connection to %s: %s", self._name, self._system_name, address, fault)
+            logger.warning("%s has no connection to %s: %s", self.title, address, fault)
 
     async def _connect(self, address: NodeAddress, number: int, owner: ConnectionOwner) -> ClientConnection:
         connection = await self._network.connect(address)

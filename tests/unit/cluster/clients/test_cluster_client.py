@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from logging import WARNING
+from logging import INFO, WARNING
 from typing import Any
 
 import pytest
@@ -470,3 +470,28 @@ async def test_a_request_without_a_reply_tells_what_is_known_of_it(autojump_cloc
             nodes.crash("a")
         with pytest.raises(AskFailed, match="the ref is good on the connection by which it came alone, which has"):
             await client.ask(whole.ref, lambda to: Add(1, to))
+
+
+async def test_the_log_and_the_client_tell_the_node_in_use(autojump_clock, nodes, caplog):
+    caplog.set_level(INFO)
+    await nodes.join("a", "b")
+
+    def told() -> list[str]:
+        return [one.getMessage() for one in caplog.records if one.name == "casty.client" and one.levelno == INFO]
+
+    async with client_of(nodes, "a", name="web") as client:
+        await trio.sleep(1.5)
+        assert repr(client) == "<ClusterClient shop running actors=0 by a:2551>"
+        nodes.crash("a")
+        await trio.sleep(6)
+        assert repr(client) == "<ClusterClient shop running actors=0 by b:2551>"
+        nodes.crash("b")
+        await trio.sleep(6)
+        assert client.contact is None
+        assert repr(client) == "<ClusterClient shop running actors=0 by no node>"
+    assert [line.partition("more: ")[0] for line in told()] == [
+        "client web of shop goes by a:2551",
+        "client web of shop goes by a:2551 no ",
+        "client web of shop goes by b:2551",
+        "client web of shop goes by b:2551 no ",
+    ]
