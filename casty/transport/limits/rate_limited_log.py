@@ -2,7 +2,8 @@
 
 A peer decides their number and their text. So each source has so many lines a second, all sources together too, and the
 same words from one source appear once a minute. Lines held back are counted, and the count is logged with the next line
-or by `flush`; where all sources together have had their lines, it is added to the count of `OTHERS`.
+or by `flush`, there after pauses that double up to a minute: who tries on without end has nothing new to say. Where all
+sources together have had their lines, it is added to the count of `OTHERS`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ SOURCES_MAX = 256
 REPEAT_AFTER = 60.0
 """Seconds until the same words of one source are logged again, and a quiet source is forgotten."""
 
+COUNT_PAUSE_MIN = 1.0
+"""Seconds until the first count of a source; the pauses to the next ones double, up to REPEAT_AFTER."""
+
 OTHERS = "other peers"
 
 
@@ -34,6 +38,9 @@ class _Source:
     held: int = 0
     held_level: int = logging.NOTSET
     """Highest level of the lines held back."""
+    count_due: float = 0.0
+    """Time from which a count may have a line of its own."""
+    count_pause: float = COUNT_PAUSE_MIN
     latest: float = 0.0
     told: dict[str, float] = field(default_factory=lambda: dict[str, float]())
 
@@ -104,7 +111,9 @@ class RateLimitedLog:
         """Log the number of lines held back from sources that may speak again, and forget quiet ones."""
         now = self._clock()
         for name, origin in list(self._sources.items()):
-            if origin.held and now - origin.since >= 1.0:
+            if origin.held and now - origin.since >= 1.0 and now >= origin.count_due:
+                origin.count_due = now + origin.count_pause
+                origin.count_pause = min(2 * origin.count_pause, REPEAT_AFTER)
                 if self._all.may_say(now, LINES_PER_SECOND_TOTAL):
                     self._count(name, origin)
                 elif name != OTHERS:

@@ -67,6 +67,30 @@ def test_the_same_words_come_once_a_minute(caplog, complaints, clock) -> None:
     assert caplog.messages == [told, "10.0.0.9: ... 59 more lines like this", told]
 
 
+def test_counts_of_what_goes_on_and_on_come_more_and_more_rarely(caplog, complaints, clock) -> None:
+    told: list[float] = []
+    for tick in range(600):
+        clock.now = tick / 2
+        complaints.warning("10.0.0.9", f"the same, {int(clock.now // REPEAT_AFTER)}")
+        before = len(caplog.messages)
+        complaints.flush()
+        told += [clock.now] * (len(caplog.messages) - before)
+    assert told == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 124.0, 184.0, 244.0]
+    counts = [int(found[1]) for found in (re.search(r"\.\.\. (\d+) more", text) for text in caplog.messages) if found]
+    complaints.warning("10.0.0.9", "the next one brings the rest")
+    rest = re.search(r"\.\.\. (\d+) more", caplog.messages[-2])
+    assert rest is not None
+    assert sum(counts) + int(rest[1]) + 5 == 600
+    clock.now += 2 * REPEAT_AFTER
+    complaints.flush()
+    caplog.clear()
+    for _ in range(2):
+        complaints.warning("10.0.0.9", "after a long silence")
+    clock.now += 1.0
+    complaints.flush()
+    assert caplog.messages[-1] == "10.0.0.9: ... 1 more lines like this", "as soon as at first"
+
+
 def test_what_is_in_the_order_of_things_is_no_warning_and_neither_is_its_count(caplog, complaints, clock) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(3):
