@@ -97,7 +97,7 @@ class TlsConfig:
     """
     denied: FilePath | None = None
     """File of certificates not believed any more: a serial number in hexadecimal digits or a URI on each line; ``#``
-    begins a comment. None: there are none.
+    begins a comment. It must exist, and may be empty. None: there are none.
     """
     reload_every: float = 10.0
     """Seconds between two looks for changed files, ended certificates and denied ones among the links; with ``denied``

@@ -29,6 +29,7 @@ DENIED_MAX = 65_536
 """Lines of the list of denied certificates."""
 URI_SHOWN_MAX = 256
 _DENIED_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-+.-~]*[!-+.-~]")
+_DENIED_LIST = "list of denied certificates"
 _SERIAL_DIGITS_MAX = 40
 """Of a serial number, 20 bytes by X.509."""
 
@@ -323,21 +324,19 @@ def _denial(proof: Proof, denied: frozenset[str]) -> str | None:
 
 def _read_denied(path: FilePath) -> frozenset[str]:
     found: set[str] = set()
-    for number, line in enumerate(
-        _read("list of denied certificates", path).decode("utf-8-sig", "replace").splitlines(), 1
-    ):
+    for number, line in enumerate(_read(_DENIED_LIST, path).decode("utf-8-sig", "replace").splitlines(), 1):
         text = line.partition("#")[0].strip()
         if not text or _DENIED_URI.fullmatch(text):
             found |= {text} - {""}
             continue
         digits = text.replace(":", "").upper().removeprefix("0X").lstrip("0")
         if not 0 < len(digits) <= _SERIAL_DIGITS_MAX or any(c not in "0123456789ABCDEF" for c in digits):
-            place = f"{_name('list of denied certificates', path)}, line {number}"
+            place = f"{_name(_DENIED_LIST, path)}, line {number}"
             expected = f"a serial number of at most {_SERIAL_DIGITS_MAX} hexadecimal digits or a URI, one on a line"
             raise ConfigError(f"{place}: expected {expected}, got '{printable(text)}'")
         found.add(digits)
     if len(found) > DENIED_MAX:
-        raise ConfigError(f"{_name('list of denied certificates', path)} must have at most {DENIED_MAX} entries")
+        raise ConfigError(f"{_name(_DENIED_LIST, path)} must have at most {DENIED_MAX} entries")
     return frozenset(found)
 
 
@@ -419,6 +418,8 @@ def _read(what: str, path: FilePath) -> bytes:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         fault = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        if isinstance(error, FileNotFoundError) and what == _DENIED_LIST:
+            fault += ": make it, and an empty file is enough as long as none is denied"
         raise ConfigError(f"{_name(what, path)} {fault}") from None
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError(f"{_name(what, path)} is larger than {FILE_BYTES_MAX} bytes")

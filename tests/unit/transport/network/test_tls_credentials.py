@@ -225,6 +225,17 @@ def test_line_that_denies_nothing_is_named(ca, tmp_path, line):
     assert len(str(caught.value)) < 500 + len(str(tmp_path)) and "\0" not in str(caught.value)
 
 
+def test_list_that_does_not_exist_may_be_made_empty(ca, tmp_path):
+    good, denied = ca.issue(tmp_path, URI), tmp_path / "denied"
+    config = TlsConfig(good.certificate, good.private_key, good.ca, denied=denied)
+    with pytest.raises(
+        ConfigError, match="list of denied certificates .*/denied does not exist: make it, and an empty"
+    ):
+        read(config)
+    denied.touch()
+    assert read(config).own.uri == URI
+
+
 def test_list_of_an_editor_with_marks_of_its_own_is_read(ca, tmp_path):
     folder = tmp_path / "tls"
     good, denied = ca.issue(folder, URI, serial=0xA1), tmp_path / "denied"
