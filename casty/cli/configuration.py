@@ -27,6 +27,7 @@ from casty import (
     ClusterSettings,
     ConfigError,
     FailureDetector,
+    Journal,
     Lease,
     SqliteLease,
     SystemConfig,
@@ -391,6 +392,13 @@ def _structure_detector_factory(value: object, _: object) -> object:
     raise ConfigError(f"expected a function, which a file cannot name: set it in a program; got {value!r}")
 
 
+def _structure_journal(value: object, _: object) -> object:
+    raise ConfigError(
+        "expected nothing: casty node has no journal; start the node from a program, with "
+        f"ClusteredActorSystem(journal=...); got {value!r}"
+    )
+
+
 def _is_literal(form: object) -> bool:
     return get_origin(form) is Literal
 
@@ -409,6 +417,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(
         lambda form: form == Callable[[UniqueAddress], FailureDetector] | None, _structure_detector_factory
     )
+    converter.register_structure_hook_func(lambda form: form == Journal | None, _structure_journal)
     converter.register_structure_hook_func(lambda form: form == TlsConfig | None, tls_table)
     converter.register_structure_hook_func(_is_literal, _structure_choice)
     converter.register_structure_hook(Enum, _structure_choice)  # by its class: cattrs 25.1 looks there first

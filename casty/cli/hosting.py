@@ -138,18 +138,26 @@ async def _run_once(
     system: ClusteredActorSystem, guest: HostedActor, announce: Callable[[ClusteredActorSystem], None] | None
 ) -> ExitCode:
     watcher = _Watcher()
+    refusal: ConfigError | None = None
     try:
         async with system, system.events(ActorFailed) as failures, trio.open_nursery() as nursery:
-            ref = system.spawn(guest.make(), guest.name)
-            nursery.start_soon(watcher.watch, failures, ref)
-            if announce is not None:
-                announce(system)
-            await system.wait_stopped(ref)
-            nursery.cancel_scope.cancel()
+            behavior = guest.make()
+            try:
+                ref = system.spawn(behavior, guest.name)
+            except ConfigError as error:
+                refusal = ConfigError(f"/{guest.name} cannot be started by casty node: {error}")
+            else:
+                nursery.start_soon(watcher.watch, failures, ref)
+                if announce is not None:
+                    announce(system)
+                await system.wait_stopped(ref)
+                nursery.cancel_scope.cancel()
     except ExceptionGroup as group:
         if group.exceptions != escalated_by(system):
             raise
         watcher.failure = group.exceptions[-1]
+    if refusal is not None:  # raised inside of the block it would be in a group
+        raise refusal
     if watcher.failure is None:
         return ExitCode.ok
     failure = watcher.failure

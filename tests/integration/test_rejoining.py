@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import trio
 
-from casty import Behaviors, ClusteredActorSystem, ClusterSettings, Member, MemberUp, NodeAddress
+import casty
+from casty import Behaviors, ClusteredActorSystem, ClusterSettings, Effect, Member, MemberUp, NodeAddress
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import HostedActor, NodePlan, host
 
 WITHIN = 20.0
+
+
+@casty.event("tests.rejoining.Counted")
+@dataclass(frozen=True)
+class Counted:
+    pass
 
 
 class Hosted:
@@ -53,6 +60,21 @@ async def next_run(events: AsyncIterator[MemberUp]) -> Member:
         if event.member.id == "hosted":
             return event.member
     raise AssertionError("the event stream has ended")
+
+
+async def test_a_guest_that_needs_a_journal_ends_its_node_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def decide(total: int, count: int) -> Effect[Counted]:
+        raise AssertionError
+
+    def apply(total: int, event: Counted) -> int:
+        raise AssertionError
+
+    guest = HostedActor("counter", lambda: Behaviors.event_sourced("counter", empty=0, decide=decide, apply=apply))
+    with trio.fail_after(WITHIN):
+        assert await host(NodePlan(node_id="hosted"), guest) is ExitCode.bad_input
+    text = capsys.readouterr().err
+    assert text.startswith("casty: /counter cannot be started by casty node: Behaviors.event_sourced has no journal: ")
+    assert text.count("\n") == 1
 
 
 @pytest.mark.parametrize("on_downed", [None, "rejoin"])

@@ -136,6 +136,7 @@ def test_an_empty_file_is_the_defaults(file: Path) -> None:
         ),
         ("[cluster]\ndowning = 'x'", "in cluster.downing: expected one of 'keep_majority', .*'none', got 'x'"),
         ("[cluster]\nlease = 3", "in cluster.lease: expected the path of a file for a SqliteLease, got 3"),
+        ("[actors]\njournal = 'a.db'", "in actors.journal: expected nothing: casty node has no journal; .* got 'a.db'"),
         ("[cluster]\ndowning = 'lease_majority'", "ClusterSettings.lease must be a Lease"),
         ("[cluster]\ngossip_interval = -1", "gossip_interval must be a finite number above 0, got -1"),
         ("[cluster]\ngossip_interval = '1'", "in cluster.gossip_interval: expected float, got '1'"),
