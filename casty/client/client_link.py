@@ -43,6 +43,8 @@ CLOSE_TIMEOUT: Final = 1.0
 """Seconds for what was told before the end of the client, and its goodbye."""
 PAUSE_MIN, PAUSE_MAX = 0.1, 2.0
 """Seconds between two rounds over all contact points."""
+LASTS_MIN: Final = 1.0
+"""Seconds of a connection that is no short one: after two short ones there are pauses before the next."""
 SAME_NODE_LOGGED_EVERY: Final = 1.0
 REFUSALS_MAX: Final = 256
 """Refusals of tells named in the log."""
@@ -85,11 +87,15 @@ class ClientLink:
         self.codec: ClientCodec = dialler.codec(self)
 
     async def run(self) -> None:
-        """Keep a connection up until cancelled."""
+        """Keep a connection up until cancelled, with pauses where nodes hang up at once, again and again."""
+        short_ones = 0
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             while not self._is_closing:
+                if short_ones > 1:
+                    await trio.sleep(self._dialler.jittered(min(PAUSE_MIN * 2 ** (short_ones - 2), PAUSE_MAX)))
                 connection = await self._connect()
+                since = trio.current_time()
                 self._begin(connection)
                 self.current, self._is_unreachable = connection, False
                 self._connected.set()
@@ -101,6 +107,7 @@ class ClientLink:
                 self.current, self._connected = None, trio.Event()
                 self.contacts.answered()
                 self._seek_all()
+                short_ones = min(short_ones + 1, 10) if trio.current_time() - since < LASTS_MIN else 0
 
     def _tell_node(self, connection: ClientConnection) -> bool:
         """Log the node in use; not for each connection to one that hangs up at once again and again."""

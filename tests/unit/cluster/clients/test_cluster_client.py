@@ -27,6 +27,7 @@ from casty import (
     EntityKey,
 )
 from casty.address import NodeAddress
+from casty.cluster.clients.client_session import ClientSession
 from casty.transport.network.interface import Connection, Listener, Network
 
 OPEN = EntityKey[Command]("carts", clients=True)
@@ -495,3 +496,22 @@ async def test_the_log_and_the_client_tell_the_node_in_use(autojump_clock, nodes
         "client web of shop goes by b:2551",
         "client web of shop goes by b:2551 no ",
     ]
+
+
+async def test_a_node_that_hangs_up_at_once_again_is_left_alone_for_a_while(autojump_clock, nodes, monkeypatch):
+    (a,) = await nodes.systems("a")
+    begun, take = list[float](), ClientSession.run
+    patience = 0.01
+
+    async def run(session: ClientSession) -> None:
+        begun.append(trio.current_time())
+        with trio.move_on_after(patience):
+            await take(session)
+
+    monkeypatch.setattr(ClientSession, "run", run)
+    host(a)
+    async with client_of(nodes, "a") as client:
+        await trio.sleep(20)
+        assert 5 < len(begun) < 40
+        patience = 60.0
+        assert await add(client, "one") == 1
