@@ -21,7 +21,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Never
+from typing import Final, Never
 
 import trio
 
@@ -59,10 +59,13 @@ a quarter of a core for the looks at them.
 ASK_AGAIN = 0.5
 """Seconds before a node still sending is asked to pause once more."""
 
-BACKLOG_BYTES_MAX = 16 * 1024 * 1024
-"""Bytes of messages of one sender waiting for one actor after it was asked to pause: more than can be under way."""
-BACKLOGS_BYTES_MAX = 64 * 1024 * 1024
-"""For all actors together."""
+BACKLOG_BYTES_MAX = 32 * 1024 * 1024
+"""Bytes of messages of one sender waiting for one actor after it was asked to pause, or twice as many as a message may
+have: more than can be under way, which is what its node has queued and written, and large ones here already, whose turn
+is in that queue.
+"""
+BACKLOGS_SHARE: Final = 2
+"""For all actors together, so many times as many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +95,7 @@ class ReceiveBackpressure:
         self._transport = transport
         self._heavy = max(limits.message_bytes_max, limits.outbound_bytes_max)
         """Bytes of large messages in a mailbox beyond which other nodes hold back; they go on at half of it."""
+        self._backlog_max = max(BACKLOG_BYTES_MAX, 2 * self._heavy)
         self._start: Callable[[_Backlog], None] | None = None
         self.by_path: dict[str, _Backlog] = {}
         """Empty while every actor keeps up; looked at for each message."""
@@ -182,7 +186,7 @@ class ReceiveBackpressure:
     def _charge(self, backlog: _Backlog, sender: Hashable, size: int) -> int:
         """Count the cost of a message, and return it; 0 where its sender has no room for it."""
         cost, used = size + FRAME_COST_BYTES, backlog.bytes.get(sender, 0)
-        if used + cost > BACKLOG_BYTES_MAX or self.bytes + cost > BACKLOGS_BYTES_MAX:
+        if used + cost > self._backlog_max or self.bytes + cost > BACKLOGS_SHARE * self._backlog_max:
             return 0
         backlog.bytes[sender] = used + cost
         self.bytes += cost

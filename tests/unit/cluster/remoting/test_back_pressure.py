@@ -277,6 +277,26 @@ async def test_messages_of_the_largest_size_come_through_one_after_the_other(aut
     await until(lambda: nothing_left(first, second))
 
 
+async def test_the_largest_messages_wait_beside_a_small_mailbox(autojump_clock, nodes):
+    sink, size = Sink(), 17 * 1024 * 1024
+    limits = TransportLimits(message_bytes_max=32 * 1024 * 1024)
+    first, second, ref = await pair(nodes, sink, Mailbox(2), settings=ClusterSettings(limits=limits))
+    nodes.network.delay("a", "b", 0.5)  # several are under way before the first word of the full mailbox comes
+
+    async def sending():
+        for number in range(5):
+            await ref.send(Blob(number, bytes(size)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sending)
+        await trio.sleep(20)
+        sink.gate.set()
+    await until(lambda: len(sink.seen) == 5)
+    assert sink.seen == [0, 1, 2, 3, 4]
+    assert first.system.statistics().dead_letters == second.system.statistics().dead_letters == {}
+    await until(lambda: nothing_left(first, second))
+
+
 async def test_nothing_is_noted_of_actors_that_get_small_messages(autojump_clock, nodes):
     sink = Sink()
     first, second, ref = await pair(nodes, sink, None)

@@ -130,9 +130,9 @@ async def test_only_who_sends_much_is_asked_to_hold_back(autojump_clock, nodes, 
 async def test_who_does_not_hold_back_loses_its_own_messages_and_nobody_elses(autojump_clock, nodes, monkeypatch):
     monkeypatch.setattr(backlogs_module, "LONG", 500)
     monkeypatch.setattr(backlogs_module, "SHORT", 100)
-    monkeypatch.setattr(backlogs_module, "BACKLOG_BYTES_MAX", 100_000)
     slow = Slow()
     first, flood, honest = await three(nodes, slow)
+    monkeypatch.setattr(first.node.receive_backpressure, "_backlog_max", 100_000)
     slow.gate = trio.Event()
     for number in range(5_000):
         first.inbound.envelopes(flood.run, [(FrameKind.ENVELOPE, body(number, "b"))], 0)
