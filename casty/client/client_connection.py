@@ -8,6 +8,7 @@ import trio
 
 from casty.address import PUBLISHED_PREFIX, ActorAddress, NodeAddress, key_in_words, serial_of
 from casty.client.client_codec import ClientCodec
+from casty.cluster.clients.client_commands import OWN_NAMES
 from casty.errors import NOT_HANDLED, AskFailed, DecodeError, ProtocolError
 from casty.runtime.messaging.ask import AskRef, ErrorReply
 from casty.schema.names import printable
@@ -24,8 +25,6 @@ SILENCE_MAX = 3.0
 """Seconds without a word of the node, a second between two of them."""
 ASKS_MAX = 1_000
 """Asks without an answer on one connection: the node takes no more."""
-OWN_NAMES = "casty.client."
-"""Beginning of the names of this library's own messages to a node, of no use in a text for people."""
 
 NOT_TAKEN = {
     "refused": "the node does not take it of a client: make its key with clients=True, and use it on that node",

@@ -77,8 +77,8 @@ class ClientLink:
         self._room = trio.lowlevel.ParkingLot()
         self._connected = trio.Event()
         self._is_unreachable = self._is_closing = False
-        self._refusals: set[tuple[str, str]] = set()
-        """Refusals of tells that the log has: code, and name of the message."""
+        self._refusals: set[tuple[str, str, str]] = set()
+        """Refusals of tells that the log has: code, name of the message, and key; "" for all given refs."""
         self._told_node: NodeAddress | None = None
         self._told_at = 0.0
         """Node of the latest log line about the one in use, and its time."""
@@ -253,10 +253,10 @@ class ClientLink:
     def not_taken(self, notice: Notice, reason: str) -> None:
         """Make a dead letter of a tell refused by the node."""
         ref = self._kernel.ref_for(notice.path, 0)
-        refusal = notice.code, notice.name
+        whom = key_in_words(notice.path)
+        refusal = notice.code, notice.name, "" if whom == notice.path else whom
         if refusal not in self._refusals and len(self._refusals) < REFUSALS_MAX:
             self._refusals.add(refusal)
-            whom = key_in_words(notice.path)
             logger.warning("what this client sends is refused: %s did not get %s: %s", whom, notice.name, reason)
         self._kernel.dead_letter(None, ref, NOT_SENT, reason, shown=MessageSummary(notice.name, 0))
 

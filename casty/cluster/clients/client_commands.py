@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from casty.cluster.receptionist.services import ServiceInstance
 from casty.refs import ActorRef
 from casty.schema.names import message
 
 M = TypeVar("M")
+
+OWN_NAMES: Final = "casty.client."
+"""Beginning of the names of these messages on the wire, of no use in a text for people."""
 
 
 @message("casty.client.FindService")

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from casty.address import key_in_words
+from casty.cluster.clients.client_commands import OWN_NAMES
 from casty.cluster.clients.client_door import ClientDoor
 from casty.cluster.clients.client_limits import (
     ALL_ASKED_BYTES_MAX,
@@ -258,6 +259,8 @@ class ClientSession:
             return
         if not self._host.spoken.is_of(opened, name):
             what = f"{printable(path)} takes no {printable(name)} of a client"
+            if name.startswith(OWN_NAMES):
+                what = f"{printable(key_in_words(path))} has another type of messages here than its key at the client"
             self._refuse("ill_typed", what, path, name, ask, "ill_typed")
             return
         if wait is not None and not self._has_room(len(body)):

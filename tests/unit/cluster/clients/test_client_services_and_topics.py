@@ -147,7 +147,8 @@ async def test_a_service_that_is_not_open_is_refused_on_both_sides(autojump_cloc
     assert nodes.handles["a"].node.cluster_metrics.refused["client: not_open"] == 1
 
 
-async def test_a_service_of_another_type_on_the_node_is_named_by_its_key(autojump_clock, nodes):
+async def test_a_service_of_another_type_on_the_node_is_named_by_its_key(autojump_clock, nodes, caplog):
+    caplog.set_level(logging.INFO)
     (a,) = await nodes.systems("a")
     a.spawn(Behaviors.discoverable(clock("a"), key=CLOCKS), "clock")
     async with client_of(nodes, "a") as client:
@@ -155,6 +156,8 @@ async def test_a_service_of_another_type_on_the_node_is_named_by_its_key(autojum
         text = f"^a:2551 does not take what this client asks of the service '{CLOCKS.name}': the key takes"
         with pytest.raises(AskFailed, match=text):
             await client.find(other)
+    assert f"not taken: the service '{CLOCKS.name}' has another type of messages here than its key" in caplog.text
+    assert "casty.client.FindService" not in caplog.text
 
 
 async def test_an_instance_that_has_ended_fails_the_ask_of_a_client(autojump_clock, nodes):
@@ -296,14 +299,17 @@ async def test_a_topic_that_is_not_open_is_refused_on_both_sides(autojump_clock,
             client.subscribe(Topic[Price]("prices"), seen.spawn(client, "others"))
 
 
-async def test_a_topic_of_another_type_on_the_node_is_named_once(autojump_clock, nodes, caplog):
+async def test_each_topic_of_another_type_on_the_node_is_named_once(autojump_clock, nodes, caplog):
     (a,) = await nodes.systems("a")
-    a.publish(Topic[Weight]("prices", clients=True), Weight())
+    topics = PRICES, Topic[Price]("costs", clients=True)
+    for topic in topics:
+        a.publish(Topic[Weight](topic.name, clients=True), Weight())
     async with client_of(nodes, "a") as client, client.events(DeadLetter) as letters:
-        for _ in range(3):
-            assert client.publish(PRICES, Price(1)) == 1
+        for topic in 3 * topics:
+            assert client.publish(topic, Price(1)) == 1
             assert "declare it alike on both sides" in (await anext(letters)).reason
-    assert caplog.text.count("what this client sends is refused: the topic 'prices' did not get ") == 1
+    for topic in topics:
+        assert caplog.text.count(f"what this client sends is refused: the topic '{topic.name}' did not get ") == 1
 
 
 async def test_a_topic_that_is_closed_anew_is_named_anew(autojump_clock, nodes, caplog):
