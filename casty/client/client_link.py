@@ -68,6 +68,7 @@ class ClientLink:
         self._ways: dict[str, Way] = {}
         self._given: dict[int, Way] = {}
         """Way of the refs that came by each connection, by its number."""
+        self._open: dict[ClientConnection, None] = {}
         self._sides: dict[NodeAddress, ClientConnection] = {}
         self._side_lock = trio.Lock()
         self._waiting: dict[Way, None] = {}
@@ -76,7 +77,7 @@ class ClientLink:
         self._held_bytes = 0
         self._room = trio.lowlevel.ParkingLot()
         self._connected = trio.Event()
-        self._is_unreachable = self._is_closing = False
+        self._is_unreachable = self._is_closing = self._has_ended = False
         self._refusals: set[tuple[str, str, str]] = set()
         """Refusals of tells that the log has: code, name of the message, and key; "" for all given refs."""
         self._told_node: NodeAddress | None = None
@@ -128,18 +129,24 @@ class ClientLink:
         await self._connected.wait()
 
     async def close(self) -> None:
-        """Write what was told, say goodbye, and end all waits: the client ends. Cancelled, it waits for no node."""
+        """Write what was told, say goodbye, and end all waits: the client ends."""
         self._is_closing = True
         try:
             with trio.move_on_after(CLOSE_TIMEOUT):
                 if self.current is not None:
                     await self._told()
                 self._end_waits()
-                for connection in self._connections():
+                connections = tuple(self._open)
+                for connection in connections:
                     connection.finish()
+                for connection in connections:
                     await connection.ended.wait()
         finally:
             self._end_waits()
+            if self._nursery is not None:
+                self._nursery.cancel_scope.cancel()
+        for connection in tuple(self._open):
+            await connection.ended.wait()  # with its asks: the system behind it knows less of them
 
     async def _told(self) -> None:
         """Wait for the tells that wait for their way."""
@@ -147,11 +154,8 @@ class ClientLink:
             await letter.left()
 
     def _end_waits(self) -> None:
-        self._is_unreachable = True
-        self._drop_held(AskFailed("this client has ended", "not_sent"))
-
-    def _connections(self) -> list[ClientConnection]:
-        return [one for one in (self.current, *self._sides.values()) if one is not None]
+        self._has_ended = self._is_unreachable = True
+        self._drop_held(_ended())
 
     @property
     def system_name(self) -> str:
@@ -186,7 +190,9 @@ class ClientLink:
         frame = self._frame_of(letter)
         if not way.held and self._write(letter, frame):
             return None
-        if way.is_pinned and way.connection is None:
+        if self._has_ended:
+            self._drop(letter, _ended())
+        elif way.is_pinned and way.connection is None:
             self._drop(letter, _outlived(ref))
         elif self._is_unreachable and self.current is None:
             self._drop(letter, ClusterUnreachable(f"{ref.path} was not asked: {self.trouble(way)}"))
@@ -283,10 +289,12 @@ class ClientLink:
 
     def _begin(self, connection: ClientConnection) -> None:
         self._given[connection.number] = Way("", connection, is_pinned=True)
+        self._open[connection] = None
         self.start(connection.run)
 
     def over(self, connection: ClientConnection, unwritten: list[object]) -> None:
         """Take the end of a connection, and what it has not written: that goes by the next one before all others."""
+        del self._open[connection]
         if self._sides.get(connection.node) is connection:
             del self._sides[connection.node]
         letters = [cast("HeldLetter", token) for token in unwritten]
@@ -300,7 +308,10 @@ class ClientLink:
         for letter in tuple(given.held):
             self.withdraw(letter)
             self._drop(letter, _outlived(letter.ref))
-        self._seek_all()
+        if self._has_ended:  # its node has not read until the end: nobody looks for another one
+            self._end_waits()
+        else:
+            self._seek_all()
 
     def _seek_all(self) -> None:
         for way in tuple(self._waiting):
@@ -459,3 +470,7 @@ def _outlived(ref: ActorRef[Any]) -> AskFailed:
     why = "the ref is good on the connection by which it came alone, which has ended or is about to"
     text = f"{ref.path} got nothing: {why}; ask again for what it came with, and use the new ref"
     return AskFailed(text, "not_sent")
+
+
+def _ended() -> AskFailed:
+    return AskFailed("this client has ended", "not_sent")

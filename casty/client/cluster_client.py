@@ -132,14 +132,14 @@ class ClusterClient(ActorSystem):
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
-        async with super()._lifespan():
-            kernel = kernel_of(self)
-            link = self._link = ClientLink(kernel, LocalTransport(self), self._contacts, self._dialler)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.run)
-                if self._tls is not None:
-                    nursery.start_soon(self._tls.keep_house)
-                try:
+        scope = trio.CancelScope(shield=True)  # a cancelled block has actors still, and what they tell last is sent
+        async with trio.open_nursery() as nursery:
+            try:
+                async with super()._lifespan():
+                    kernel = kernel_of(self)
+                    link = self._link = ClientLink(kernel, LocalTransport(self), self._contacts, self._dialler)
+                    kernel.closing.append(link.close)
+                    nursery.start_soon(self._serve, link, scope)
                     with trio.move_on_after(self.connect_timeout) as connecting:
                         await link.wait_connected()
                     if connecting.cancelled_caught:
@@ -148,10 +148,18 @@ class ClusterClient(ActorSystem):
                     kernel.hooks.entity_used = self._used
                     kernel.hooks.groups = ClientTopics(kernel, link)
                     yield
-                finally:
-                    kernel.hooks.entity_used = kernel.hooks.groups = None
-                    await link.close()
-                    nursery.cancel_scope.cancel()
+            finally:
+                scope.cancel()
+                if self._link is not None:
+                    kernel_of(self).hooks.entity_used = kernel_of(self).hooks.groups = None
+
+    async def _serve(self, link: ClientLink, scope: trio.CancelScope) -> None:
+        """Keep the link up until the client's actors have ended, and it is closed behind them."""
+        with scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run)
+                if self._tls is not None:
+                    nursery.start_soon(self._tls.keep_house)
 
     async def find(self, key: ServiceKey[M], *, at_least: int = 0, timeout: float = 5.0) -> Listing[M]:
         """Look a service up, and wait for it where it is not there yet.

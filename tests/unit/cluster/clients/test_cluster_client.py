@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from helpers.clients import client_of
+from helpers.clients import KeptHost, client_of, hold_up
 from helpers.entities import Add, Carts, Command, Fail, Note, Notes, Own, Whole
 
 import casty
@@ -325,36 +325,6 @@ async def test_a_given_ref_is_refused_to_another_thread_and_goes_on(autojump_clo
         with pytest.raises(RuntimeError, match="thread"):
             await trio.to_thread.run_sync(whole.ref.tell, Note(1))
         assert await add(client, "cart-1") == 1
-
-
-class KeptHost:
-    """A host whose dialled connections can be held up."""
-
-    def __init__(self, host: Network) -> None:
-        self.host = host
-        self.dialled: list[Any] = []
-
-    async def listen(self, host: str, port: int) -> Listener:
-        return await self.host.listen(host, port)
-
-    async def connect(self, address: NodeAddress, *, named_by: str | None = None) -> Connection:
-        self.dialled.append(await self.host.connect(address, named_by=named_by))
-        return self.dialled[-1]
-
-
-def hold_up(connection: Any) -> None:
-    """Let a connection write nothing any more, and take its time to close."""
-    close = connection.aclose
-
-    async def send(data: bytes | memoryview) -> None:
-        await trio.sleep_forever()
-
-    async def close_slowly() -> None:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(0.9)
-        await close()
-
-    connection.send, connection.aclose = send, close_slowly
 
 
 async def test_nothing_overtakes_what_a_lost_connection_has_not_written(autojump_clock, nodes):
