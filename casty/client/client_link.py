@@ -206,11 +206,12 @@ class ClientLink:
         return letter
 
     async def send(self, way: Way, ref: ActorRef[Any], message: object) -> None:
-        """Send a message, waiting for room."""
+        """Send a message, waiting for room; cancelled, it was not sent."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         while self._is_full and not self._is_unreachable:
             await self._room.park()
         self.post(way, ref, message)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def tell_given(self, ref: GivenActorRef[Any], message: object) -> None:
         """Send a message to a given ref."""

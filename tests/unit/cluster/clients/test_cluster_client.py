@@ -26,9 +26,7 @@ from casty import (
     ConfigError,
     EntityKey,
 )
-from casty.address import NodeAddress
 from casty.cluster.clients.client_session import ClientSession
-from casty.transport.network.interface import Connection, Listener, Network
 
 OPEN = EntityKey[Command]("carts", clients=True)
 PORT = 2551
@@ -485,3 +483,25 @@ async def test_a_node_that_hangs_up_at_once_again_is_left_alone_for_a_while(auto
         assert 5 < len(begun) < 40
         patience = 60.0
         assert await add(client, "one") == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_send_that_is_cancelled_was_not_sent_and_one_that_returns_was(
+    autojump_clock, nodes, cancel_at, is_known
+):
+    (a,) = await nodes.systems("a")
+    host(a)
+    async with client_of(nodes, "a") as client:
+        if is_known:
+            await add(client, "cart")
+        step, is_complete = 0, False
+        while not is_complete:
+            step += 1
+            cart, is_sent = client.entity(OPEN, f"cart-{step}"), False
+            with trio.CancelScope() as scope, cancel_at(step, scope):
+                await cart.send(Note(1))
+                is_sent = True
+            is_complete = not scope.cancel_called
+            notes = await client.ask(cart, Notes)
+            assert notes == [1] * is_sent
+    assert step > 1
