@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Never, Protocol
+from typing import Never, Protocol, cast
 
 import trio
 
@@ -26,6 +26,9 @@ SILENCE_MAX = 3.0
 ASKS_MAX = 1_000
 """Asks without an answer on one connection: the node takes no more."""
 
+PARTING_MAX = 5.0
+"""Seconds for a node to take what was written to it, and to close the connection: one that leaves waits no longer."""
+
 NOT_TAKEN = {
     "refused": "the node does not take it of a client: make its key with clients=True, and use it on that node",
     "unknown_type": "the node does not know this type of message: it has to import the module that declares it",
@@ -43,6 +46,11 @@ class SentLetter(Protocol):
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits for it still."""
+        ...
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether no other node can take it."""
         ...
 
 
@@ -71,6 +79,10 @@ class ConnectionOwner(Protocol):
 
     def learned(self, addresses: list[NodeAddress]) -> None:
         """Take the contact points told by the node."""
+        ...
+
+    def given_back(self, connection: ClientConnection, unwritten: list[object]) -> None:
+        """Take letters certainly not written: they go by the next connection before all others."""
         ...
 
     def over(self, connection: ClientConnection, unwritten: list[object]) -> None:
@@ -220,10 +232,19 @@ class ClientConnection:
                     frames = await self._pipe.read()
                 for kind, body in frames:
                     self._take(kind, body)
+            await self._part()
         except trio.TooSlowError:
             self._lose(f"nothing came from it for {SILENCE_MAX:g} s")
         except (ConnectionLost, ProtocolError) as error:
             self._lose(str(error))
+
+    async def _part(self) -> None:
+        """Say goodbye, and read to the end: TCP drops what the node has not taken where unread bytes are closed on."""
+        self.finish()
+        with trio.move_on_after(PARTING_MAX):
+            while True:
+                for kind, body in await self._pipe.read():
+                    self._take(kind, body)
 
     def _take(self, kind: FrameKind, body: bytes) -> None:
         match kind:
@@ -240,6 +261,8 @@ class ClientConnection:
                 self._is_leaving = True
                 self._lose("its node is leaving")
                 self.unusable.set()
+                unwritten = self._pipe.take_back(lambda token: not cast("SentLetter", token).is_bound)
+                self._owner.given_back(self, unwritten)
             case _:
                 raise ProtocolError(f"a {kind.name} frame to a client")
 

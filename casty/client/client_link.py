@@ -293,18 +293,18 @@ class ClientLink:
         self._open[connection] = None
         self.start(connection.run)
 
+    def given_back(self, connection: ClientConnection, unwritten: list[object]) -> None:
+        """Take what a connection has not written: that goes by the next one before all others."""
+        self._take_back(connection, unwritten)
+        self._seek_all()
+
     def over(self, connection: ClientConnection, unwritten: list[object]) -> None:
-        """Take the end of a connection, and what it has not written: that goes by the next one before all others."""
+        """Take the end of a connection, and what it has not written."""
         del self._open[connection]
         if self._sides.get(connection.node) is connection:
             del self._sides[connection.node]
-        letters = [cast("HeldLetter", token) for token in unwritten]
-        for letter in letters:
-            if letter.slot is not None:
-                connection.asks.pop(letter.slot.uid, None)
+        self._take_back(connection, unwritten)
         connection.fail_asks()
-        for letter in reversed(letters):
-            self._hold(letter, first=True)
         given = self._given.pop(connection.number)
         for letter in tuple(given.held):
             self.withdraw(letter)
@@ -313,6 +313,14 @@ class ClientLink:
             self._end_waits()
         else:
             self._seek_all()
+
+    def _take_back(self, connection: ClientConnection, unwritten: list[object]) -> None:
+        letters = [cast("HeldLetter", token) for token in unwritten]
+        for letter in letters:
+            if letter.slot is not None:
+                connection.asks.pop(letter.slot.uid, None)
+        for letter in reversed(letters):
+            self._hold(letter, first=True)
 
     def _seek_all(self) -> None:
         for way in tuple(self._waiting):

@@ -52,6 +52,11 @@ class HeldLetter(UnsentRequest):
         """Whether somebody waits for it still; nobody is known to wait for a tell."""
         return self.slot is None or self.slot.answer is WAITING
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether it goes by one connection, or nowhere."""
+        return self.way.is_pinned
+
     def leave(self) -> None:
         """Take note of its sending, or its end."""
         self._left.set()

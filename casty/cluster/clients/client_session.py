@@ -60,6 +60,9 @@ class ClientHost(Protocol):
     asked_bytes: int
     """Those of asks among them."""
 
+    is_leaving: bool
+    """Whether the clients were sent to other nodes, and end once all that they have sent is taken."""
+
     @property
     def door(self) -> ClientDoor:
         """Door of the node for all clients."""
@@ -219,8 +222,8 @@ class ClientSession:
                     if kind is FrameKind.GOODBYE:
                         return
                     await self._take(kind, body)
-                    if self._due:
-                        due, self._due = self._due, 0.0
+                    due, self._due = self._due, 0.0
+                    if due and not self._host.is_leaving:  # then nothing is read that comes too late
                         await trio.sleep(due)
         except ConnectionLost:
             return

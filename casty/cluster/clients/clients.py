@@ -54,7 +54,8 @@ class Clients(ClusterExtension):
         self._node: ClusterNode | None = None
         self._spoken: ClientSpoken | None = None
         self._door: ClientDoor | None = None
-        self._is_leaving = False
+        self.is_leaving = False
+        """Whether the clients were sent to other nodes, and end once all that they have sent is taken."""
         self._changed = trio.Event()
 
     @property
@@ -101,8 +102,8 @@ class Clients(ClusterExtension):
 
     async def _send_away(self) -> None:
         """Say goodbye to the clients, and let none in any more."""
-        if not self._is_leaving:
-            self._is_leaving = True
+        if not self.is_leaving:
+            self.is_leaving = True
             for session in list(self.sessions):
                 session.say_goodbye()
 
@@ -114,7 +115,7 @@ class Clients(ClusterExtension):
     def accept(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> ClientSession | Refused:
         """Take a connection of a client, or say why not."""
         node = self._node
-        if node is None or self._is_leaving or node.is_leaving:
+        if node is None or self.is_leaving or node.is_leaving:
             return LEAVING
         answer = negotiate(
             replace(hello, role=MEMBER), own=node.self_node, system=node.system_name, node_id=node.member.id

@@ -7,6 +7,7 @@ no successor: when it breaks, the client makes another one, and its open asks fa
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
@@ -64,6 +65,18 @@ class FramePipe:
             self._queue.append((last, None))
             self.is_over = True
             self._wake.set()
+
+    def take_back(self, is_meant: Callable[[object], bool]) -> list[object]:
+        """Take queued frames out, nothing of which was written, by what stands for them; return that."""
+        kept, tokens = deque[tuple[bytes, object]](), list[object]()
+        for frame, token in self._queue:
+            if token is None or not is_meant(token):
+                kept.append((frame, token))
+            else:
+                self.bytes -= len(frame)
+                tokens.append(token)
+        self._queue = kept
+        return tokens
 
     def unwritten(self) -> list[object]:
         """Take out what is queued, nothing of which was written; return the tokens."""

@@ -139,3 +139,39 @@ async def test_a_client_that_stays_for_nothing_holds_up_no_leaving_node(autojump
         await nodes.stop("a")
         assert trio.current_time() - began < 6
     assert sessions.ended.is_set()
+
+
+@casty.message("tests.leaving.Told")
+@dataclass(frozen=True)
+class Told:
+    number: int
+
+
+TOLD = EntityKey[Told]("told", clients=True)
+
+
+async def test_what_was_told_by_way_of_a_node_before_it_leaves_is_taken_however_much_it_is(autojump_clock, nodes):
+    await nodes.join("a", "b")
+    taken: list[int] = []
+
+    def make(entity_id: str) -> Behavior[Told]:
+        async def handle(ctx: ActorContext[Told], message: Told) -> Behavior[Told]:
+            taken.append(message.number)
+            return Behaviors.same()
+
+        return Behaviors.receive(handle)
+
+    nodes.handles["b"].system.spawn(Behaviors.sharded(make, TOLD, num_shards=4), "told")
+    nodes.handles["a"].system.entity(TOLD, "any")
+    async with client_of(nodes, "a") as client:
+        told = client.entity(TOLD, "one")
+        told.tell(Told(0))
+        await trio.sleep(1.5)
+        for number in range(1, 5_000):
+            told.tell(Told(number))
+        await trio.sleep(0.1)  # its node takes the first thousand at once, and the others one each millisecond
+        began = trio.current_time()
+        await nodes.stop("a")
+        assert trio.current_time() - began < 6
+        await trio.sleep(1)
+    assert taken == list(range(5_000))
