@@ -85,8 +85,19 @@ class SealsByMixin(Opens, MemoryJournal):
         await super().append(claim, persistence_id, after, [turned(record) for record in records])
 
 
+def handed_on(name: str) -> Any:
+    def call(self: Around, *args: Any) -> Any:
+        return getattr(self.inner, name)(*args)
+
+    return call
+
+
 class Around:
-    """Wrapper of a store; what it does not know it leaves to the store."""
+    """Wrapper of a store; what it does not know, such as `history`, it leaves to the store."""
+
+    open, identify, settle, claim = map(handed_on, ("open", "identify", "settle", "claim"))
+    tail, ids, forget, erase = map(handed_on, ("tail", "ids", "forget", "erase"))
+    save, load, prune = map(handed_on, ("save", "load", "prune"))
 
     def __init__(self, inner: MemoryJournal) -> None:
         self.inner = inner
