@@ -176,6 +176,7 @@ class ClientConnection:
         """Take no new message: it ends once all asks on it have their replies."""
         self.unusable.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Serve until it is lost, or of no use any more, then close it."""
         try:
@@ -215,6 +216,7 @@ class ClientConnection:
             self.prune()
         return len(self.asks) < ASKS_MAX
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self, scope: trio.CancelScope) -> None:
         try:
             await self._pipe.write()

@@ -87,6 +87,7 @@ class ClientLink:
         self._nursery: trio.Nursery | None = None
         self.codec: ClientCodec = dialler.codec(self)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Keep a connection up until cancelled, with pauses where nodes hang up at once, again and again."""
         short_ones = 0
@@ -334,6 +335,7 @@ class ClientLink:
             way.is_sought = True
             self.start(self._find, way)
 
+    @trio.lowlevel.enable_ki_protection
     async def _find(self, way: Way) -> None:
         """Look for a node with a way open, as long as something waits for it."""
         try:

@@ -53,6 +53,7 @@ class _Followed:
         fault: str = await ask(self._kernel, self.ref, make, timeout)
         return fault
 
+    @trio.lowlevel.enable_ki_protection
     async def keep(self) -> None:
         """Keep it subscribed."""
         is_told = False

@@ -153,6 +153,7 @@ class ClusterClient(ActorSystem):
                 if self._link is not None:
                     kernel_of(self).hooks.entity_used = kernel_of(self).hooks.groups = None
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, link: ClientLink, scope: trio.CancelScope) -> None:
         """Keep the link up until the client's actors have ended, and it is closed behind them."""
         with scope:

@@ -107,6 +107,7 @@ class ClientSession:
         self._followed = FollowedTopics(host.spoken.kernel, self)
         self._nursery: trio.Nursery | None = None
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Serve the client until either end is done, then close the connection."""
         try:
@@ -203,12 +204,14 @@ class ClientSession:
         self._host.held_bytes += queued - self._queued_before
         self._queued_before = queued
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         try:
             await self.pipe.write()
         except ConnectionLost:
             self._scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _tell_contacts(self) -> None:
         while True:
             self.note_queued()

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, Protocol, assert_never, cast
 
+import trio
+
 from casty.address import FOLLOWED_PREFIX
 from casty.cluster.clients.client_commands import FollowTopic, TopicCommand, UnfollowTopic
 from casty.errors import CastyError, ClusterTimeoutError
@@ -91,6 +93,7 @@ class FollowedTopics:
         if groups is not None and ref is not None:
             groups.unsubscribe(topic, ref)
 
+    @trio.lowlevel.enable_ki_protection
     async def _tell_known(self, topic: Topic[Any], within: float, reply_to: ActorRef[str]) -> None:
         groups, fault = self._groups(), ""
         try:

@@ -177,6 +177,7 @@ class TlsNetwork:
         """
         self._live.pop(connection, None)
 
+    @trio.lowlevel.enable_ki_protection
     async def keep_house(self) -> None:
         """Look for changed files, and end the links of those who are not believed any more, until cancelled."""
         while True:

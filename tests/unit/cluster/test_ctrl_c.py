@@ -8,8 +8,17 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.testing
+from helpers.entities import Add, Carts, Command, Note
 
-from casty import AskTimeoutError, ClusteredActorSystem, MemoryNetwork, NodeAddress
+from casty import (
+    AskTimeoutError,
+    Behaviors,
+    ClusterClient,
+    ClusteredActorSystem,
+    EntityKey,
+    MemoryNetwork,
+    NodeAddress,
+)
 from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.network.interface import Connection, ConnectionHandler, Listener, Network, PeerIdentity
 
@@ -111,6 +120,31 @@ def test_ctrl_c_at_any_call_of_the_network_leaves_the_block_alone(at: int) -> No
         async with node(memory.host("a"), "a"), node(tripped, "b", seed_nodes=[("a", 2551)]) as system:
             await system.wait_for(2)
             await trio.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+CARTS = EntityKey[Command]("carts", clients=True)
+
+
+@pytest.mark.parametrize("at", range(1, 26))
+@pytest.mark.parametrize("is_client", [False, True])
+def test_ctrl_c_at_any_call_between_a_client_and_its_node_leaves_the_block_alone(at: int, is_client: bool) -> None:
+    async def main() -> None:
+        memory, wire = MemoryNetwork(), Tripwire(10**9)
+        here, outside = memory.host("a"), memory.host("outside")
+        there = outside if not is_client else TrippedNetwork(outside, wire)
+        async with node(here if is_client else TrippedNetwork(here, wire), "a") as system:
+            system.spawn(Behaviors.sharded(Carts("a").make, CARTS, num_shards=4), "carts")
+            await trio.sleep(1)
+            wire.left = at
+            async with ClusterClient(contact_points=[("a", 2551)], system_name="shop", network=there) as client:
+                for number in range(1_000):
+                    cart = client.entity(CARTS, f"cart-{number % 3}")
+                    cart.tell(Note(number))
+                    await client.ask(cart, lambda to: Add(1, to))
+                    await trio.sleep(0.05)
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
