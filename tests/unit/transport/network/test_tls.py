@@ -23,7 +23,8 @@ from casty.address import NodeAddress
 from casty.config.tls import CERTIFICATE_FILE
 from casty.errors import ProtocolError
 from casty.transport.network.interface import Connection, ConnectionLost, TlsRefused
-from casty.transport.network.tls import NOT_TLS, OPENING_BYTES_MAX, TlsConnection
+from casty.transport.network.raw_stream import OPENING_BYTES_MAX
+from casty.transport.network.tls import NOT_TLS, TlsConnection
 
 PORT = 2551
 SECRET = b"for members alone"
