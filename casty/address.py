@@ -91,14 +91,6 @@ def entity_path(key: str, entity_id: str) -> str:
     return f"{ENTITY_PREFIX}{len(key)}/{key}/{entity_id}"
 
 
-_KINDS_OF_KEYS: Final = {
-    SERVICE_PREFIX: "the service",
-    PUBLISHED_PREFIX: "the topic",
-    FOLLOWED_PREFIX: "the topic",
-    ENTITY_PREFIX: "the entity key",
-}
-
-
 def entity_of_path(path: str) -> tuple[str, str] | None:
     """Return the kind and the id in a path; None where it is none of an entity."""
     digits, _, rest = path[len(ENTITY_PREFIX) :].partition("/")
@@ -108,6 +100,14 @@ def entity_of_path(path: str) -> tuple[str, str] | None:
     key, separator, entity_id = rest[:length], rest[length : length + 1], rest[length + 1 :]
     is_entity = separator == "/" and 0 < length and max(length, len(entity_id)) <= ENTITY_NAME_LENGTH_MAX
     return (key, entity_id) if is_entity and entity_id else None
+
+
+_KINDS_OF_KEYS: Final = {
+    SERVICE_PREFIX: "the service",
+    PUBLISHED_PREFIX: "the topic",
+    FOLLOWED_PREFIX: "the topic",
+    ENTITY_PREFIX: "the entity key",
+}
 
 
 def key_in_words(path: str) -> str:

@@ -197,11 +197,9 @@ class ClientConnection:
         """End the asks that went by it: nobody knows how far they came."""
         letters, self.asks = list(self.asks.values()), {}
         for letter in letters:
-            text = (
-                f"no reply: the request was written to {self.node}, and then the connection was lost ({self.fault}); "
-            )
-            text += "whether it was handled is not known, so asking again may do it twice"
-            _refuse(letter, AskFailed(text, "lost"))
+            what = f"the request was written to {self.node}, and then the connection was lost ({self.fault})"
+            unknown = "whether it was handled is not known, so asking again may do it twice"
+            _refuse(letter, AskFailed(f"no reply: {what}; {unknown}", "lost"))
 
     def finish(self) -> None:
         """Say goodbye, last."""

@@ -261,7 +261,7 @@ class ClientSession:
         ask = 0 if wait is None else wait[1]
         opened = self.given.at(path) or self._host.door.type_at(path)
         if opened is None:
-            self._refuse("not_open", f"{printable(key_in_words(path))} is not open to clients here", path, name, ask)
+            self._refuse("not_open", _not_open(path), path, name, ask)
             return
         if not self._host.spoken.is_of(opened, name):
             what = f"{printable(path)} takes no {printable(name)} of a client"
@@ -294,8 +294,8 @@ class ClientSession:
         ref = self._ref(path)
         if ref is None:
             if slot is not None:
-                slot.refuse(AskFailed(f"{printable(key_in_words(path))} is not open to clients here", "not_delivered"))
-            self._host.refused(self, "not_open", f"{printable(key_in_words(path))} is not open to clients here")
+                slot.refuse(AskFailed(_not_open(path), "not_delivered"))
+            self._host.refused(self, "not_open", _not_open(path))
             return
         if slot is None or wait is None:
             await self._tell(ref, message, size)
@@ -315,7 +315,7 @@ class ClientSession:
         is_open = self._host.door.type_at(path) is not None
         self._charge(TELL_COST_BYTES)
         if not is_open:
-            self._host.refused(self, "not_open", f"{printable(key_in_words(path))} is not open to clients here")
+            self._host.refused(self, "not_open", _not_open(path))
         self._put(open_answer_frame(path, is_open=is_open))
 
     def _ask(self, ref: ActorRef[Any], message: object, slot: RelayedAsk, wait: Wait) -> None:
@@ -351,3 +351,7 @@ class ClientSession:
 
     def __repr__(self) -> str:
         return f"<ClientSession {self.name} asks={len(self.asks)} queued={self.pipe.bytes} B>"
+
+
+def _not_open(path: str) -> str:
+    return f"{printable(key_in_words(path))} is not open to clients here"

@@ -61,8 +61,8 @@ ASK_AGAIN = 0.5
 
 BACKLOG_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of messages of one sender waiting for one actor after it was asked to pause, or twice as many as a message may
-have: more than can be under way, which is what its node has queued and written, and large ones here already, whose turn
-is in that queue.
+have: room for what is under way by then, queued and written at its node, or large, here already, and behind that in its
+turn. Large messages overtaking a stuck ordinary lane by far can be more.
 """
 BACKLOGS_SHARE: Final = 2
 """For all actors together, so many times as many."""
