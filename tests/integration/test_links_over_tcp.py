@@ -79,9 +79,11 @@ async def kill_links(nodes: Sequence[Node], times: int) -> None:
         if sessions:
             victim = rng.choice(sessions)
             if rng.random() < 0.5:
-                if rng.random() < 0.5:  # with a reset: what the peer has not read yet is lost
-                    victim._connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                await victim._connection.aclose()  # as a broken socket: the session finds out by itself
+                connection = victim._connection
+                with_reset = rng.random() < 0.5  # then what the peer has not read yet is lost
+                if with_reset and connection._socket.fileno() >= 0:  # and not closed by the session already
+                    connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await connection.aclose()  # as a broken socket: the session finds out by itself
             else:
                 victim.end("killed by the test", graceful=False)
 
