@@ -259,7 +259,7 @@ class ClientConnection:
                 self._owner.learned(decode_contacts(body))
             case FrameKind.GOODBYE:
                 self._is_leaving = True
-                self._lose("its node is leaving")
+                self._lose("its node leaves, or has given itself up")
                 self.unusable.set()
                 unwritten = self._pipe.take_back(lambda token: not cast("SentLetter", token).is_bound)
                 self._owner.given_back(self, unwritten)

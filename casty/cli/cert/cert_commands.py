@@ -13,6 +13,7 @@ from casty import ConfigError
 from casty.cli.cert.checking import check_folder
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain
+from casty.cli.tls_options import PREFIX
 
 DAYS_MAX: Final = 36_500
 WITHOUT_EXTRA: Final = "casty cert needs cryptography: from the checkout, run  pip install '.[tls]'"
@@ -102,6 +103,10 @@ def check_files(
     accept_client: Annotated[
         list[str] | None, typer.Option("--accept-client", metavar="PATTERN", help="The same of clients.")
     ] = None,
+    denied: Annotated[
+        Path | None,
+        typer.Option("--denied", metavar="FILE", envvar=f"{PREFIX}DENIED", help="List of denied certificates."),
+    ] = None,
 ) -> None:
     """Try the files of a node or client as a node does at its start. It needs no cryptography.
 
@@ -109,4 +114,4 @@ def check_files(
     """
     with _refusing(ExitCode.failed):
         patterns = {"member": accept or [], "client": accept_client or []}
-        print(*check_folder(folder, patterns if accept or accept_client else None), sep="\n")
+        print(*check_folder(folder, patterns if accept or accept_client else None, denied), sep="\n")

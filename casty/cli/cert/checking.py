@@ -21,14 +21,16 @@ ANY_NODE: Final = "any"
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def check_folder(folder: Path, accept: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+def check_folder(
+    folder: Path, accept: Mapping[str, Sequence[str]] | None = None, denied: Path | None = None
+) -> list[str]:
     """Return what a folder of files is good for, and what to look after. ConfigError where a node could not use it.
 
-    ``accept`` is that of `TlsConfig`.
+    ``accept`` and ``denied`` are those of `TlsConfig`.
     """
     if not (folder / CERTIFICATE_FILE).exists() and (folder / CA_FILE).exists():
         raise ConfigError(f"{folder} must hold {CERTIFICATE_FILE} and {KEY_FILE}: name the folder of a node or client")
-    config = replace(TlsConfig.folder(folder), accept=accept)
+    config = replace(TlsConfig.folder(folder), accept=accept, denied=denied)
     own = TlsCredentials(config).own
     if own.identity.role == "member":  # a node shows it at both ends of a connection, a client at one
         TlsCredentials(config, system_name=_system_of(own.uri), node_id=own.identity.node_id or ANY_NODE)

@@ -94,7 +94,7 @@ class JournalCheck:
     """Name of the cluster whose store it is, None before any has used it."""
 
     async def run(self, view: JournalView) -> ExitCode:
-        """Replay each chosen id; `ExitCode.failed` where one fails."""
+        """Replay each chosen id; `ExitCode.failed` where one fails, or none has code: a gate must not pass unseen."""
         options, counts = self.options, self.counts
         self.cluster = await view.cluster()
         async for entry in view.entries(options.prefix):
@@ -109,8 +109,9 @@ class JournalCheck:
             counts.ids += 1
             await self._check_one(entry, app, view)
             counts.tell_progress()
-        self._sum_up()
-        return ExitCode.failed if counts.failed else ExitCode.ok
+        is_good = not counts.failed and (counts.ids > 0 or not counts.unknown)
+        self._sum_up(is_good)
+        return ExitCode.ok if is_good else ExitCode.failed
 
     async def _check_one(self, entry: IdEntry, app: App, view: JournalView) -> None:
         try:
@@ -149,7 +150,7 @@ class JournalCheck:
         else:
             write_line(f"{on_one_line(entry.persistence_id)}: snapshot {seq} differs from its events: {why}")
 
-    def _sum_up(self) -> None:
+    def _sum_up(self, is_good: bool) -> None:
         counts = self.counts
         more = [str(counts)]
         if counts.outdated:
@@ -161,7 +162,7 @@ class JournalCheck:
         if self.options.as_json:
             names = ("ids", "events", "failed", "outdated", "unknown")
             write_line(json_line({name: getattr(counts, name) for name in names} | {"cluster": self.cluster}))
-        elif not counts.failed:
+        elif is_good:
             write_line("; ".join(more))
         else:
             complain("; ".join(more))

@@ -139,6 +139,11 @@ class Compared:
     moved: int = 0
     """Ids that were erased, or of which events were forgotten or a value was replaced, meanwhile."""
 
+    @property
+    def is_good(self) -> bool:
+        """Whether all ids agree, and not for want of code for any."""
+        return not self.differ and not self.failed and (self.ids > 0 or not self.unknown)
+
 
 @dataclass(slots=True)
 class Comparison:
@@ -160,7 +165,7 @@ class Comparison:
         return await self._run(partial(self._one_alone, entry, at))
 
     async def run_all(self, options: CheckOptions, view: JournalView) -> ExitCode:
-        """Compare the chosen ids; `ExitCode.failed` where those of one differ, or neither version can replay it."""
+        """Compare the chosen ids; as `run_one` for each, and `ExitCode.failed` where none has code."""
         return await self._run(partial(self._each, options, view))
 
     async def _run(self, compare: Callable[[], Awaitable[None]]) -> ExitCode:
@@ -178,7 +183,7 @@ class Comparison:
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        return ExitCode.failed if self.counts.differ or self.counts.failed else ExitCode.ok
+        return ExitCode.ok if self.counts.is_good else ExitCode.failed
 
     async def _one_alone(self, entry: IdEntry, at: int | None) -> None:
         ends = await self._compare(entry, at)
@@ -203,17 +208,17 @@ class Comparison:
             if ends is not None and all(UNCOVERED in end for end in ends):
                 counts.unknown += 1
                 counts.ids -= 1
-        text = f"{counts.ids} ids, {counts.events} events, {counts.differ} differ, {counts.failed} failed by both"
+        text = f"{counts.ids} ids, {counts.differ} differ, {counts.failed} failed by both; {counts.events} events agree"
         if counts.unknown:
             text += f"; {counts.unknown} ids are of kinds that no --app names, and were not compared"
         if counts.moved:
             text += f"; {counts.moved} ids changed meanwhile, and were not compared"
         if self.as_json:
             write_line(json_line(dataclasses.asdict(counts)))
-        elif counts.differ or counts.failed:
-            complain(text)
-        else:
+        elif counts.is_good:
             write_line(text)
+        else:
+            complain(text)
 
     async def _compare(self, entry: IdEntry, at: int | None) -> list[dict[str, Any]] | None:
         """Compare one id; return how both ended, None where they differ."""

@@ -351,7 +351,7 @@ class TlsConnection:
     def _broken_off(self, error: Exception) -> NoReturn:
         """Raise the error for a peer that has ended the handshake: a mere look at the port is no fault."""
         if self._raw.received and not self._is_dialled:
-            self._refuse("it ended the TLS handshake: its log says why")
+            self._refuse("it ended the TLS handshake: its log says why, unless it needed no connection any more")
         if self._is_dialled:
             raise TlsRefused("closed during the TLS handshake: does the node there speak TLS? see its log") from error
         raise ConnectionLost(str(error) or "closed before the TLS handshake") from error

@@ -184,6 +184,16 @@ def test_check_takes_the_names_of_others(ca, tmp_path):
     assert "must be one whole part of the path" in refusal("check", tmp_path, "--accept", "spiffe://{node_id}", code=1)
 
 
+def test_check_refuses_a_denied_certificate(folder, tmp_path, monkeypatch):
+    done("issue", "a", "--dir", folder)
+    place, denied = folder / "node" / "a", tmp_path / "denied"
+    denied.write_text(TlsCredentials(TlsConfig.folder(place)).own.serial)
+    done("check", place)
+    assert "denied is certificate" in refusal("check", place, "--denied", denied, code=1)
+    monkeypatch.setenv("CASTY_TLS_DENIED", str(denied))
+    assert "denied is certificate" in refusal("check", place, code=1)
+
+
 def test_check_tells_what_a_node_would_say(folder):
     done("issue", "a", "--dir", folder)
     place = folder / "node" / "a"

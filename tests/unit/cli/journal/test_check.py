@@ -96,6 +96,12 @@ def test_kinds_have_code_of_their_own_and_others_are_told(carts: Path) -> None:
     assert "covers all ids, and there are others: write the kind before it, such as carts=" in result.stderr
 
 
+def test_a_check_of_which_no_id_has_code_has_failed(carts: Path) -> None:
+    result = check(carts, "--app", "cart=helpers.travelled:the_first_cart")
+    told = "0 ids, 0 events, 0 failed; 2 ids are of kinds that no --app names, and were not checked"
+    assert (result.exit_code, lines(result), result.stderr) == (1, [], f"casty: {told}\n")
+
+
 def test_a_snapshot_that_today_s_code_would_not_make_is_told_and_no_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     trio.run(partial(store_ledger, SqliteJournal(path), events=3))
