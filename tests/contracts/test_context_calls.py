@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import recording
 from helpers.systems import Boom
 
 from casty import (
@@ -440,11 +441,7 @@ async def in_system(script: Any, messages: list[Any]) -> tuple[list[object], boo
         async def watch(ctx: Context) -> Behavior[Any]:
             ctx.watch(actor)
 
-            async def handle(ctx: Context, message: Any) -> Behavior[Any]:
-                watcher.append(message)
-                return Behaviors.same()
-
-            return Behaviors.receive(handle)
+            return recording(watcher)
 
         actor = system.spawn(script.behavior(), "it")
         system.spawn(Behaviors.setup(watch), "watcher")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Never, TypeVar
+from typing import Any, Never, TypeVar
 
 import trio
 
@@ -18,6 +18,45 @@ def recording(seen: list[M]) -> Behavior[M]:
 
     async def handle(ctx: ActorContext[M], message: M) -> Behavior[M]:
         seen.append(message)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+def hanging() -> Behavior[Any]:
+    """Return an actor that never has done with its first message."""
+
+    async def handle(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        await trio.sleep_forever()
+
+    return Behaviors.receive(handle)
+
+
+def waiting_for(gate: trio.Event) -> Behavior[Any]:
+    """Return an actor that has each message in hand until the gate is open."""
+
+    async def handle(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        await gate.wait()
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+def forwarding(target: ActorRef[M]) -> Behavior[M]:
+    """Return an actor that forwards what it gets."""
+
+    async def handle(ctx: ActorContext[M], message: M) -> Behavior[M]:
+        ctx.forward(target, message)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+def keeping_askers(slots: list[ActorRef[Any]]) -> Behavior[Any]:
+    """Return an actor that keeps the askers of its requests, and answers none."""
+
+    async def handle(ctx: ActorContext[object], message: Any) -> Behavior[object]:
+        slots.append(message.reply_to)
         return Behaviors.same()
 
     return Behaviors.receive(handle)

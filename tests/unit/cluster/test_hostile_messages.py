@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import waiting_for
 from helpers.messages import Item
 
 from casty import (
     ActorAddress,
-    ActorContext,
     ActorRef,
-    Behavior,
-    Behaviors,
     ClusteredActorSystem,
     ClusterTimeoutError,
     Mailbox,
@@ -69,11 +67,7 @@ async def test_a_subscriber_whose_mailbox_refuses_costs_only_its_message(autojum
     a, _ = await nodes.systems("a", "b")
     gate = trio.Event()
 
-    async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        await gate.wait()
-        return Behaviors.same()
-
-    full = a.spawn(Behaviors.receive(slow), "full", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
+    full = a.spawn(waiting_for(gate), "full", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
     for number in range(3):
         a.cluster.ref.tell(SubscribeTopology(full))
         a.receptionist.tell(Subscribe(ServiceKey[Item](f"offer-{number}"), full))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from helpers.behaviors import hanging
 from helpers.messages import Add, Get
 from helpers.systems import Downed, shop
 
@@ -97,12 +98,8 @@ def test_call_and_run_return_what_the_function_returns_in_the_thread_of_the_syst
 def test_errors_cross_to_the_caller() -> None:
     reject = Mailbox(1, MailboxOverflowStrategy.reject)
 
-    async def wait(ctx: ActorContext[int], message: int) -> Behavior[int]:
-        await trio.sleep_forever()
-        return Behaviors.same()
-
     with embed.start(shop) as app:
-        ref = app.spawn(Behaviors.receive(wait), "full", mailbox=reject)
+        ref = app.spawn(hanging(), "full", mailbox=reject)
         with pytest.raises(ValueError, match="there is an actor at /full already"):
             app.spawn(counter(), "full")
         with pytest.raises(MailboxFull):

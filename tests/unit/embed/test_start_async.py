@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import recording
 from helpers.messages import GetNth
 from helpers.systems import Downed, shop
 
@@ -67,13 +68,9 @@ def test_a_block_of_the_wrong_kind_says_which_is_right() -> None:
 def test_messages_of_one_task_arrive_in_order() -> None:
     seen: list[int] = []
 
-    async def note(ctx: ActorContext[int], message: int) -> Behavior[int]:
-        seen.append(message)
-        return Behaviors.same()
-
     async def main() -> None:
         async with embed.start_async(shop) as app:
-            ref = await app.spawn(Behaviors.receive(note), "notes")
+            ref = await app.spawn(recording(seen), "notes")
             tells = [asyncio.ensure_future(app.tell(ref, number)) for number in range(100)]
             await asyncio.gather(*tells)
             await app.run(trio.lowlevel.checkpoint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import tell_all
+from helpers.behaviors import forwarding, hanging, tell_all
 from helpers.messages import Left
 from trio.testing import wait_all_tasks_blocked as settle
 
@@ -139,18 +139,10 @@ async def test_a_broadcast_ask_takes_its_deadline_to_everyone(system: ActorSyste
 
 
 async def test_a_full_routee_makes_dead_letters_and_does_not_hurt_the_router(autojump_clock: object) -> None:
-    async def stuck(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
-        await trio.sleep_forever()
-        return Behaviors.same()
-
     async def handing_on(ctx: ActorContext[Left]) -> Behavior[Left]:
-        child = ctx.spawn(Behaviors.receive(stuck), "child", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
+        child = ctx.spawn(hanging(), "child", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
 
-        async def handle(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
-            ctx.forward(child, message)
-            return Behaviors.same()
-
-        return Behaviors.receive(handle)
+        return forwarding(child)
 
     async with ActorSystem() as system, trio.open_nursery() as nursery:
         ref = system.spawn(Behaviors.setup(handing_on), "router")
@@ -196,8 +188,4 @@ def test_the_kit_runs_a_router_message_by_message() -> None:
 async def handing_on(ctx: ActorContext[str]) -> Behavior[str]:
     child = ctx.spawn(worker([]), "child")
 
-    async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
-        ctx.forward(child, message)
-        return Behaviors.same()
-
-    return Behaviors.receive(handle)
+    return forwarding(child)

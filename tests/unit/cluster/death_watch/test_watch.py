@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+from helpers.behaviors import recording
 from helpers.messages import GetText
 
 from casty import (
@@ -297,13 +298,9 @@ async def test_the_end_comes_after_what_the_actor_elsewhere_had_sent(autojump_cl
             message.reply_to.tell(f"word {number} " + "x" * 500)
         return Behaviors.stopped()
 
-    async def listen(ctx: ActorContext[str | Terminated], message: str | Terminated) -> Behavior[str | Terminated]:
-        seen.append(message)
-        return Behaviors.same()
-
     async def begin(ctx: ActorContext[str | Terminated]) -> Behavior[str | Terminated]:
         ctx.watch(remote)
-        return Behaviors.receive(listen)
+        return recording(seen)
 
     target = b.spawn(Behaviors.receive(last_words), "target")
     remote = target_of(a, target).of(GetText)

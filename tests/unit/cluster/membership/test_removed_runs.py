@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from helpers.behaviors import forwarding
 from helpers.messages import Get, GetText, Who
 
 from casty import AskFailed, Behaviors, MemberLeft, Routers, ServiceKey
@@ -58,10 +59,6 @@ def asking(a, ref, way: str):
             message.reply_to.tell(f"{error.failure} {trio.current_time()}")
         return Behaviors.same()
 
-    async def forwards(ctx, message: Get):
-        ctx.forward(ref, message)
-        return Behaviors.same()
-
     async def by_actor() -> None:
         told: str = await a.ask(a.spawn(Behaviors.receive(ask_in_actor), "asker"), GetText, timeout=LONG)
         raise AskFailed(told, told.split()[0])
@@ -78,7 +75,7 @@ def asking(a, ref, way: str):
         case "no limit":
             return lambda: a.ask(ref, Get, timeout=float("inf"))
         case "forwarded here":
-            forwarder = a.spawn(Behaviors.receive(forwards), "forwarder")
+            forwarder = a.spawn(forwarding(ref), "forwarder")
             return lambda: a.ask(forwarder, Get, timeout=LONG)
         case _:
             raise AssertionError(way)
@@ -140,11 +137,7 @@ async def test_a_request_that_another_node_has_handed_on_ends_too(autojump_clock
     a, b, ref = await begin(nodes)
     theirs = node_of(b).import_ref(ref.address.place, Get)
 
-    async def forwards(ctx, message: Get):
-        ctx.forward(theirs, message)
-        return Behaviors.same()
-
-    b.spawn(Behaviors.receive(forwards), "forwarder")
+    b.spawn(forwarding(theirs), "forwarder")
     ended = []
 
     async def note() -> None:

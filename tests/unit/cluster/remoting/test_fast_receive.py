@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgpack
 import pytest
 import trio
+from helpers.behaviors import keeping_askers, recording
 from helpers.messages import GetNth, Item
 
 import casty
@@ -202,11 +203,7 @@ async def test_a_class_that_is_declared_anew_is_made_in_place_of_the_one_that_re
     await pair.start(nodes)
     seen: list[Any] = []
 
-    async def handle(ctx: Any, message: object) -> Any:
-        seen.append(message)
-        return Behaviors.same()
-
-    pair.first.spawn(Behaviors.receive(handle), "open")
+    pair.first.spawn(recording(seen), "open")
     codec = node_of(pair.first).codec
     codec.register(old := declare(1))
     pair.throw("tests.arrivals.Reloaded", {"number": 1}, path="/open")
@@ -323,11 +320,7 @@ async def test_a_reply_of_another_type_under_a_known_head_fails_the_ask(autojump
     await pair.start(nodes)
     refs: list[Any] = []
 
-    async def keep(ctx, message: GetNth):
-        refs.append(message.reply_to)
-        return Behaviors.same()
-
-    pair.second.spawn(Behaviors.receive(keep), "keep")
+    pair.second.spawn(keeping_askers(refs), "keep")
     ref: Any = pair.first.remote("/keep", "b").of(GetNth)
     for _ in range(2):
         async with trio.open_nursery() as nursery:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
-from helpers.behaviors import tell_all, until
+from helpers.behaviors import hanging, tell_all, until, waiting_for
 from helpers.messages import Echo
 
 import casty
@@ -278,11 +278,7 @@ async def test_large_messages_go_once_more_to_a_node_that_has_no_room_but_for_th
 async def test_large_messages_that_go_once_more_are_dead_letters_when_the_node_is_lost(autojump_clock, nodes):
     first, second, _ = await pair(nodes, [])
 
-    async def never(ctx, message: Text):
-        await trio.sleep_forever()
-        return Behaviors.same()
-
-    first.system.spawn(Behaviors.receive(never), "slow", mailbox=Mailbox(2))
+    first.system.spawn(hanging(), "slow", mailbox=Mailbox(2))
     slow = second.system.remote("/slow", "a").of(Text)
     for number in range(5):
         slow.tell(Text(number))
@@ -302,11 +298,7 @@ async def test_the_large_messages_of_a_removed_node_are_not_kept(autojump_clock,
     first, second, _ = await pair(nodes, [])
     gate = trio.Event()
 
-    async def wait_at_the_gate(ctx, message: Text):
-        await gate.wait()
-        return Behaviors.same()
-
-    first.system.spawn(Behaviors.receive(wait_at_the_gate), "slow", mailbox=Mailbox(2))
+    first.system.spawn(waiting_for(gate), "slow", mailbox=Mailbox(2))
     slow, assembler = second.system.remote("/slow", "a").of(Text), first.node.assembler
     for number in range(5):
         slow.tell(Text(number))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import until
+from helpers.behaviors import forwarding, until
 
 from casty import (
     ActorContext,
@@ -389,11 +389,7 @@ async def test_actors_that_ask_each_other_in_their_handlers_do_not_hold_up_the_l
 async def test_a_router_does_not_wait_for_room_and_its_asker_is_told(autojump_clock, nodes):
     _, second, _, ref = await pair(nodes, **SMALL)
 
-    async def hand_on(ctx: ActorContext[Ask], told: Ask) -> Behavior[Ask]:
-        ctx.forward(ref, told)
-        return Behaviors.same()
-
-    door = second.spawn(Behaviors.receive(hand_on), "door")
+    door = second.spawn(forwarding(ref), "door")
     nodes.network.cut("a", "b")
     await fill(ref)
     with pytest.raises(AskFailed, match="/desk on a:2551 did not get the request: outbound queue full"):

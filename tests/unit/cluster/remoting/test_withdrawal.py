@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
-from helpers.behaviors import answering
+from helpers.behaviors import answering, forwarding
 from helpers.messages import Busy, Get
 from helpers.tasks import in_background
 
@@ -45,14 +45,6 @@ class Wanted:
     """Ask for a number in other words."""
 
     reply_to: ActorRef[int]
-
-
-def handing_on(far: ActorRef[Get]) -> Behavior[Get]:
-    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
-        ctx.forward(far, get)
-        return Behaviors.same()
-
-    return Behaviors.receive(hand_on)
 
 
 def slow(asked, asker, **options) -> tuple[list[str], ActorRef[Get | Busy]]:
@@ -164,7 +156,7 @@ async def test_a_request_that_is_stashed_handed_on_or_adapted_there_can_be_withd
         adapters.append(ctx.message_adapter(as_get))
         return answering(started)
 
-    asked.spawn(handing_on(slow), "door")
+    asked.spawn(forwarding(slow), "door")
     asked.spawn(Behaviors.with_stash(10, keep), "stash")
     asked.spawn(Behaviors.setup(make), "adapted").tell(Busy(8.0))
     await trio.sleep(1)
@@ -186,7 +178,7 @@ async def test_an_ask_that_an_actor_here_hands_on_to_another_node_is_withdrawn_t
     started: list[str] = []
     asked.spawn(answering(started), "slow").tell(Busy(5.0))
     far = asker.remote("/slow", "a").of(Get | Busy)
-    door = asker.spawn(handing_on(far), "door")
+    door = asker.spawn(forwarding(far), "door")
     with trio.move_on_after(1.0):
         await asker.ask(door, Get)
     await trio.sleep(10)
@@ -198,7 +190,7 @@ async def test_an_ask_that_a_third_node_hands_on_is_withdrawn_where_it_waits(aut
     asked, asker, third = await nodes.systems("a", "b", "c")
     started, far = slow(asked, third)
     far.tell(Busy(5.0))
-    third.spawn(handing_on(far), "door")
+    third.spawn(forwarding(far), "door")
     with trio.move_on_after(1.0):
         await asker.ask(asker.remote("/door", "c").of(Get), Get)
     await trio.sleep(10)
@@ -210,7 +202,7 @@ async def test_an_ask_that_was_handed_on_is_withdrawn_over_the_link_after_the_on
     asked, asker, third = await nodes.systems("a", "b", "c")
     started, far = slow(asked, third)
     far.tell(Busy(5.0))
-    third.spawn(handing_on(far), "door")
+    third.spawn(forwarding(far), "door")
     third.spawn(answering([]), "other")
     async with in_background(ask_or_fail, asker, asker.remote("/door", "c").of(Get | Busy)):
         await trio.sleep(1.0)
@@ -227,7 +219,7 @@ async def test_of_requests_that_were_handed_on_only_the_latest_are_remembered(au
     monkeypatch.setattr("casty.runtime.system.kernel.RELAYED_MAX", 3)
     asked, asker = await nodes.systems("a", "b")
     far = asked.remote("/nobody", "b").of(Get | Busy)
-    asked.spawn(handing_on(far), "door")
+    asked.spawn(forwarding(far), "door")
     door = asker.remote("/door", "a").of(Get)
     for _ in range(10):
         with pytest.raises(AskFailed, match="no such actor"):

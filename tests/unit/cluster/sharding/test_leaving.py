@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+from helpers.behaviors import hanging
 from helpers.entities import CARTS, Carts, Command, Ledger, Note, add, homes, host
 
 from casty import (
@@ -184,14 +185,7 @@ async def test_the_only_host_leaves_although_nobody_can_take_over(autojump_clock
 async def test_an_entity_that_does_not_end_is_cancelled_and_its_node_leaves(autojump_clock, nodes):
     a, b = await nodes.systems("a", "b")
 
-    def stuck(entity_id: str) -> Behavior[Command]:
-        async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
-            await trio.sleep_forever()
-            return Behaviors.same()
-
-        return Behaviors.receive(handle)
-
-    a.spawn(Behaviors.sharded(stuck, CARTS, num_shards=4), "carts")
+    a.spawn(Behaviors.sharded(lambda entity_id: hanging(), CARTS, num_shards=4), "carts")
     b.entity(CARTS, "cart-1").tell(Note(1))
     await trio.sleep(2)
     host(b, num_shards=4)

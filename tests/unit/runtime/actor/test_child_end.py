@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import tell_all
+from helpers.behaviors import hanging, tell_all
 from helpers.messages import Get
 
 from casty.behaviors import Behaviors
@@ -200,16 +200,12 @@ async def test_a_child_that_waits_for_its_parent_already_is_told_when_the_parent
 
 
 async def test_what_does_not_end_is_cut_off(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
-    async def hang(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        await trio.sleep_forever()
-        return Behaviors.same()
-
     async def replace(ctx: ActorContext[object]) -> object:
         began = trio.current_time()
         await ctx.stopped(*ctx.children)
         return trio.current_time() - began
 
-    waited, _ = await steps(replace, Behaviors.receive(hang), before="go")
+    waited, _ = await steps(replace, hanging(), before="go")
     assert waited == pytest.approx(2.0, abs=0.01)
     assert "/parent/child" in caplog.text
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import stop_and_wait, tell_all
+from helpers.behaviors import hanging, stop_and_wait, tell_all
 from helpers.messages import GetText
 
 from casty.behaviors import Behaviors
@@ -83,16 +83,12 @@ async def test_a_stuck_handler_is_cancelled_when_its_time_is_over(
 ) -> None:
     cleaned: list[str] = []
 
-    async def stuck(ctx: ActorContext[int], message: int) -> Behavior[int]:
-        await trio.sleep_forever()
-        return Behaviors.same()
-
     async def stop(ctx: ActorContext[int]) -> None:
         await trio.sleep(1)
         cleaned.append("done")
 
     async with ActorSystem(config=SystemConfig(stop_timeout=2.0)) as system:
-        ref = system.spawn(Behaviors.with_lifecycle(Behaviors.receive(stuck), post_stop=stop), "stuck")
+        ref = system.spawn(Behaviors.with_lifecycle(hanging(), post_stop=stop), "stuck")
         ref.tell(1)
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
@@ -118,17 +114,13 @@ async def test_a_hanging_clean_up_is_cut_off(autojump_clock: object, caplog: pyt
 async def test_shutdown_is_bounded_and_names_what_hangs(
     autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def stubborn(ctx: ActorContext[int], message: int) -> Behavior[int]:
-        await trio.sleep_forever()
-        return Behaviors.same()
-
     async def stop(ctx: ActorContext[int]) -> None:
         await trio.sleep_forever()
 
     config = SystemConfig(stop_timeout=60.0, shutdown_timeout=3.0)
     began = trio.current_time()
     async with ActorSystem(config=config) as system:
-        system.spawn(Behaviors.receive(stubborn), "stubborn").tell(1)
+        system.spawn(hanging(), "stubborn").tell(1)
         system.spawn(Behaviors.with_lifecycle(Behaviors.ignore(), post_stop=stop), "hanging")
         system.spawn(Behaviors.ignore(), "tame")
         await trio.testing.wait_all_tasks_blocked()

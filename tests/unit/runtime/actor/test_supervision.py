@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import stop_and_wait, tell_all
+from helpers.behaviors import recording, stop_and_wait, tell_all
 from helpers.systems import Boom
 
 from casty.behaviors import Behaviors
@@ -66,7 +66,7 @@ def counting(seen: list[object]) -> Behavior[object]:
     return Behaviors.setup(make)
 
 
-def recording(system: ActorSystem, *kinds: type[object]) -> list[object]:
+def hearing(system: ActorSystem, *kinds: type[object]) -> list[object]:
     """Return a list that fills with the events of some kinds."""
     heard: list[object] = []
 
@@ -95,7 +95,7 @@ async def test_without_a_strategy_a_failed_actor_stops(system: ActorSystem) -> N
 
 async def test_restart_gives_a_fresh_behaviour_on_the_same_ref_and_mailbox(system: ActorSystem) -> None:
     seen: list[object] = []
-    heard = recording(system, ActorStarted, ActorFailed, ActorRestarted, ActorStopped)
+    heard = hearing(system, ActorStarted, ActorFailed, ActorRestarted, ActorStopped)
     ref = system.spawn(Behaviors.supervise(counting(seen), PROMPT), "a")
     boom = Boom("real")
     tell_all(ref, 1, 2, boom, 3)
@@ -107,7 +107,7 @@ async def test_restart_gives_a_fresh_behaviour_on_the_same_ref_and_mailbox(syste
 
 async def test_resume_drops_the_message_and_keeps_the_state(system: ActorSystem) -> None:
     seen: list[object] = []
-    heard = recording(system, ActorFailed, ActorRestarted)
+    heard = hearing(system, ActorFailed, ActorRestarted)
     ref = system.spawn(Behaviors.supervise(counting(seen), Resume()), "a")
     boom = Boom()
     tell_all(ref, 1, boom, 2)
@@ -187,7 +187,7 @@ async def test_a_failed_setup_is_tried_again_with_the_messages_kept(
     system: ActorSystem, autojump_clock: object
 ) -> None:
     seen: list[object] = []
-    heard = recording(system, ActorStarted, ActorRestarted)
+    heard = hearing(system, ActorStarted, ActorRestarted)
     ref = system.spawn(Behaviors.supervise(flaky(2, counting(seen)), Restart(2)), "a")
     ref.tell(1)
     await trio.sleep(10)
@@ -201,7 +201,7 @@ async def test_a_failed_setup_is_tried_again_with_the_messages_kept(
 async def test_a_setup_that_always_fails_ends_the_actor_when_the_budget_does(
     system: ActorSystem, autojump_clock: object
 ) -> None:
-    heard = recording(system, ActorFailed, ActorStarted, ActorStopped)
+    heard = hearing(system, ActorFailed, ActorStarted, ActorStopped)
     ref = system.spawn(Behaviors.supervise(Behaviors.setup(fail_at_once), Restart(3)), "a")
     ref.tell("kept, then lost")
     await system.wait_stopped(ref)
@@ -289,14 +289,10 @@ async def test_a_message_that_was_not_begun_survives_the_failure_of_a_task(syste
         await trigger.wait()
         raise Boom
 
-    async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
-        seen.append(message)
-        return Behaviors.same()
-
     async def make(ctx: ActorContext[int]) -> Behavior[int]:
         if not trigger.is_set():
             ctx.start_soon(work)
-        return Behaviors.receive(handle)
+        return recording(seen)
 
     ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), PROMPT), "a")
     await QUIET()
@@ -479,7 +475,7 @@ async def test_a_failing_pre_restart_reaches_the_strategy_and_is_not_repeated(sy
         calls.append(type(exception).__name__)
         raise Bang("in pre_restart")
 
-    heard = recording(system, ActorFailed, ActorRestarted)
+    heard = hearing(system, ActorFailed, ActorRestarted)
     inner = Behaviors.with_lifecycle(counting([]), pre_restart=pre_restart)
     ref = system.spawn(Behaviors.supervise(inner, PROMPT), "a")
     ref.tell(Boom())
@@ -626,15 +622,11 @@ async def test_a_timer_and_an_adapter_of_an_ended_life_reach_nobody(system: Acto
 async def test_watchers_stay_over_a_restart_and_learn_the_cause_of_the_end(system: ActorSystem) -> None:
     told: list[Terminated] = []
 
-    async def handle(ctx: ActorContext[Terminated], message: Terminated) -> Behavior[Terminated]:
-        told.append(message)
-        return Behaviors.same()
-
     ref = system.spawn(Behaviors.supervise(counting([]), Restart(1, backoff_min=0.0)), "a")
 
     async def make(ctx: ActorContext[Terminated]) -> Behavior[Terminated]:
         ctx.watch(ref)
-        return Behaviors.receive(handle)
+        return recording(told)
 
     system.spawn(Behaviors.setup(make), "watcher")
     await QUIET()
@@ -673,7 +665,7 @@ ESCALATING = Behaviors.supervise(counting([]), Escalate())
 
 
 async def test_what_a_child_escalates_is_a_failure_of_its_parent(system: ActorSystem) -> None:
-    heard = recording(system, ActorFailed, ActorStopped, ActorRestarted)
+    heard = hearing(system, ActorFailed, ActorStopped, ActorRestarted)
     ref = system.spawn(parent_of(ESCALATING, strategy=PROMPT), "a")
     await QUIET()
     child = system.lookup("/a/child")
@@ -781,7 +773,7 @@ async def test_no_restart_follows_when_the_message_in_hand_fails_after_a_stop(sy
         ctx.stop(ctx.self)
         raise Boom
 
-    heard = recording(system, ActorRestarted)
+    heard = hearing(system, ActorRestarted)
     ref = system.spawn(Behaviors.supervise(Behaviors.receive(handle), PROMPT), "a")
     ref.tell(1)
     await system.wait_stopped(ref)

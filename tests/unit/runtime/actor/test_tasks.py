@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import stop_and_wait, tell_all
+from helpers.behaviors import recording, stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -250,11 +250,7 @@ async def test_an_adapter_maps_for_its_actor_and_ends_with_it(system: ActorSyste
         await numbers.send(2)
         assert LocalTransport(ctx.system).deliver(numbers.path, numbers.address.uid, 3) is None
         paths.append(numbers.path)
-        return Behaviors.receive(handle)
-
-    async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
-        seen.append(message)
-        return Behaviors.same()
+        return recording(seen)
 
     paths: list[str] = []
     ref = system.spawn(Behaviors.setup(make), "t")

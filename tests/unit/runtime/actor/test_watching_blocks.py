@@ -8,7 +8,7 @@ from typing import Never
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import stop_and_wait
+from helpers.behaviors import recording, stop_and_wait
 from helpers.refs import ForeignRef
 from helpers.systems import Boom
 
@@ -174,16 +174,12 @@ def unhandling(target: ActorRef[Never]) -> Behavior[object]:
 async def test_an_unhandled_end_fails_the_watcher_with_the_cause_behind_it(system: ActorSystem) -> None:
     told: list[Terminated] = []
 
-    async def note(ctx: ActorContext[Terminated], message: Terminated) -> Behavior[Terminated]:
-        told.append(message)
-        return Behaviors.same()
-
     target = system.spawn(Behaviors.receive(fail), "target")
     watcher = system.spawn(unhandling(target), "watcher")
 
     async def make(ctx: ActorContext[Terminated]) -> Behavior[Terminated]:
         ctx.watch(watcher)
-        return Behaviors.receive(note)
+        return recording(told)
 
     system.spawn(Behaviors.setup(make), "observer")
     await QUIET()

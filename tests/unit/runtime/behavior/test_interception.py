@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio.testing
+from helpers.behaviors import recording, waiting_for
 from trio.testing import wait_all_tasks_blocked as settle
 
 from casty.behaviors import Behaviors
@@ -85,12 +86,8 @@ async def test_what_was_stashed_passes_the_interceptor_again_as_it_was_stashed()
     async def door(stash: StashBuffer[int]) -> Behavior[int]:
         async def closed(ctx: ActorContext[int], message: int) -> Behavior[int]:
             if not message:
-                return stash.unstash_all(Behaviors.receive(opened))
+                return stash.unstash_all(recording(seen))
             stash.stash(message)
-            return Behaviors.same()
-
-        async def opened(ctx: ActorContext[int], message: int) -> Behavior[int]:
-            seen.append(message)
             return Behaviors.same()
 
         return Behaviors.receive(closed)
@@ -240,12 +237,8 @@ async def test_a_spy_without_room_hurts_nobody() -> None:
     seen: Seen = []
     gate = trio.Event()
 
-    async def stuck(ctx: ActorContext[str], message: str) -> Behavior[str]:
-        await gate.wait()
-        return Behaviors.same()
-
     async with ActorSystem() as system:
-        spy = system.spawn(Behaviors.receive(stuck), "spy", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
+        spy = system.spawn(waiting_for(gate), "spy", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
         ref = system.spawn(Behaviors.spy(spy, noting(seen, task=False)), "a")
         for message in "abc":
             ref.tell(message)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import keeping_askers
 
 from casty.address import ActorAddress
 from casty.behaviors import Behaviors
@@ -154,12 +155,8 @@ async def test_an_actor_asks_inside_its_handler(system: ActorSystem) -> None:
 async def test_the_slot_is_reached_by_its_path_once() -> None:
     slots: list[ActorRef[str]] = []
 
-    async def keep(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
-        slots.append(message.reply_to)
-        return Behaviors.same()
-
     async with ActorSystem() as system, trio.open_nursery() as nursery:
-        ref = system.spawn(Behaviors.receive(keep), "a")
+        ref = system.spawn(keeping_askers(slots), "a")
 
         async def ask() -> None:
             assert await system.ask(ref, lambda reply_to: Ask(0.0, reply_to)) == "from afar"

@@ -7,7 +7,7 @@ import math
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import tell_all
+from helpers.behaviors import tell_all, waiting_for
 from helpers.messages import Busy, Left
 from helpers.tasks import in_background
 
@@ -233,15 +233,11 @@ async def test_asks_that_time_out_or_are_cancelled_leave_every_table_empty(
 ) -> None:
     gate = trio.Event()
 
-    async def stuck(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
-        await gate.wait()
-        return Behaviors.same()
-
     async def ask(system: ActorSystem, ref: ActorRef[Left]) -> None:
         with trio.move_on_after(0.5 if end == "cancellation" else math.inf):
             assert await system.ask_or_none(ref, Left, timeout=1.0) is None
 
-    ref = system.spawn(Behaviors.receive(stuck), "stuck")
+    ref = system.spawn(waiting_for(gate), "stuck")
     for _ in range(10):
         async with trio.open_nursery() as nursery:
             for _ in range(ASKS // 10):

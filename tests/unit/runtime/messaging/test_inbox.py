@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import tell_all
+from helpers.behaviors import tell_all, waiting_for
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox
@@ -128,17 +128,13 @@ async def test_what_was_handed_on_is_the_other_actors(autojump_clock: object) ->
 async def test_a_request_that_was_handed_on_after_others_is_still_one_that_can_be_withdrawn(
     system: ActorSystem,
 ) -> None:
-    async def busy(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
-        await gate.wait()
-        return Behaviors.same()
-
     async def main(ctx: ActorContext[Get], inbox: Inbox[Get]) -> None:
         first, _ = [await inbox.receive() for _ in range(2)]
         ctx.forward(others[0], first)
         await gate.wait()
 
     gate, others = trio.Event(), list[ActorRef[Get]]()
-    others.append(system.spawn(Behaviors.receive(busy), "other"))
+    others.append(system.spawn(waiting_for(gate), "other"))
     ref = system.spawn(Behaviors.task(main), "t")
     async with trio.open_nursery() as nursery:
         for asks, key in ((others[0], "busy"), (ref, "first"), (ref, "second")):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import stop_and_wait, tell_all
+from helpers.behaviors import stop_and_wait, tell_all, waiting_for
 from helpers.tasks import in_background
 
 from casty.behaviors import Behaviors
@@ -267,11 +267,7 @@ def test_tell_threadsafe_after_the_loop_has_ended_says_so() -> None:
 async def test_dead_letters_of_dead_letters_are_counted_and_end_there(system: ActorSystem) -> None:
     gate = trio.Event()
 
-    async def stuck(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        await gate.wait()
-        return Behaviors.same()
-
-    observer = system.spawn(Behaviors.receive(stuck), "observer", mailbox=Mailbox(1))
+    observer = system.spawn(waiting_for(gate), "observer", mailbox=Mailbox(1))
     system.event_stream.tell(EventStreamSubscribe(DeadLetter, observer))
     gone = system.spawn(Behaviors.ignore(), "gone")
     await stop_and_wait(system, gone)

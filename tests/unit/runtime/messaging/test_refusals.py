@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import keeping_askers, recording
 from helpers.systems import Boom
 
 from casty.behaviors import Behaviors
@@ -254,12 +255,8 @@ async def test_an_error_whose_text_is_long_or_cannot_be_made_is_still_told() -> 
 async def test_a_refusal_from_afar_ends_the_ask() -> None:
     slots: list[ActorRef[str]] = []
 
-    async def keep(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
-        slots.append(message.reply_to)
-        return Behaviors.same()
-
     async with ActorSystem() as system, trio.open_nursery() as nursery:
-        ref = system.spawn(Behaviors.receive(keep), "a")
+        ref = system.spawn(keeping_askers(slots), "a")
 
         async def ask() -> None:
             with pytest.raises(AskFailed, match=r"^from afar( and on){145}$"):  # cut to 1,024 characters
@@ -304,12 +301,8 @@ async def test_an_asker_is_told_when_the_adapter_fails(autojump_clock: object, f
 async def test_a_reply_of_another_type_from_afar_ends_the_ask(autojump_clock: object) -> None:
     slots: list[ActorRef[str]] = []
 
-    async def keep(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
-        slots.append(message.reply_to)
-        return Behaviors.same()
-
     async with ActorSystem() as system, trio.open_nursery() as nursery:
-        ref = system.spawn(Behaviors.receive(keep), "a")
+        ref = system.spawn(keeping_askers(slots), "a")
 
         async def ask() -> None:
             with pytest.raises(AskFailed, match="the reply is of another type than was asked for: float"):
@@ -350,10 +343,6 @@ async def wait(ctx: ActorContext[object], inbox: Inbox[object]) -> None:
 async def test_a_poison_pill_stops_the_actor_after_what_was_told_before(behavior: Behavior[object]) -> None:
     seen: list[object] = []
 
-    async def note(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        seen.append(message)
-        return Behaviors.same()
-
     async def note_all(ctx: ActorContext[object], inbox: Inbox[object]) -> None:
         async for message in inbox:
             seen.append(message)
@@ -361,7 +350,7 @@ async def test_a_poison_pill_stops_the_actor_after_what_was_told_before(behavior
 
     is_task = behavior.message_type() is object and "Task" in type(behavior).__name__
     async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(note_all) if is_task else Behaviors.receive(note), "a")
+        ref = system.spawn(Behaviors.task(note_all) if is_task else recording(seen), "a")
         for message in (1, 2, PoisonPill(), 3):
             ref.tell(message)
         await system.wait_stopped(ref)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import stop_and_wait, tell_all
+from helpers.behaviors import recording, stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.runtime.behavior.behavior import Behavior
@@ -387,13 +387,9 @@ async def test_a_poison_pill_of_a_timer_stops_the_actor(autojump_clock: object, 
         else:
             ctx.schedule_once(PoisonPill(), 1.0)
 
-    async def handle(ctx: ActorContext[Any], message: object) -> Behavior[Any]:
-        seen.append(message)
-        return Behaviors.same()
-
     async def make(ctx: ActorContext[Any]) -> Behavior[Any]:
         begin(ctx)
-        return Behaviors.receive(handle)
+        return recording(seen)
 
     async def main(ctx: ActorContext[Any], inbox: Inbox[Any]) -> None:
         begin(ctx)

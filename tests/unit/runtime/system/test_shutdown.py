@@ -7,6 +7,7 @@ import logging
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import hanging
 
 from casty.behaviors import Behaviors
 from casty.config import SystemConfig
@@ -146,17 +147,13 @@ async def test_a_stuck_actor_takes_no_time_from_leaving(
 ) -> None:
     order: list[str] = []
 
-    async def stuck(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        await trio.sleep_forever()
-        return Behaviors.same()
-
     async def leave() -> None:
         await trio.sleep(4)
         order.append("left")
 
     async with ActorSystem(config=SystemConfig(stop_timeout=60.0, shutdown_timeout=5.0)) as system:
         kernel_of(system).closing.append(leave)
-        system.spawn(Behaviors.receive(stuck), "stuck").tell(1)
+        system.spawn(hanging(), "stuck").tell(1)
         spawn_system_actor(system, noting(order, "system actor"), "_s")
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
@@ -214,13 +211,9 @@ async def test_no_hook_is_taken_when_it_is_too_late_or_when_there_are_too_many(
 
 
 async def test_no_more_patience_ends_hooks_and_actors_at_once(autojump_clock: object) -> None:
-    async def stuck(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        await trio.sleep_forever()
-        return Behaviors.same()
-
     config = SystemConfig(stop_timeout=60.0, shutdown_timeout=60.0)
     async with ActorSystem(config=config) as system, trio.open_nursery() as nursery:
-        system.spawn(Behaviors.receive(stuck), "stuck").tell(1)
+        system.spawn(hanging(), "stuck").tell(1)
         system.on_shutdown(ShutdownPhase.stop_actors, trio.sleep_forever)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(system.shutdown)

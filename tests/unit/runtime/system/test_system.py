@@ -12,7 +12,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
-from helpers.behaviors import stop_and_wait, tell_all
+from helpers.behaviors import recording, stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -266,11 +266,7 @@ async def test_refs_by_path_and_by_uid_mean_whom_they_name(system: ActorSystem) 
 async def test_events_are_matched_by_type_and_base_and_end_with_unsubscription(system: ActorSystem) -> None:
     seen: list[object] = []
 
-    async def note(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        seen.append(message)
-        return Behaviors.same()
-
-    ref = system.spawn(Behaviors.receive(note), "observer")
+    ref = system.spawn(recording(seen), "observer")
     await trio.testing.wait_all_tasks_blocked()
     system.event_stream.tell(EventStreamSubscribe(ArithmeticError, ref))
     system.event_stream.tell(EventStreamSubscribe(ArithmeticError, ref))
