@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -71,6 +71,15 @@ def failing(code: int) -> Callable[[], None]:
     return fail
 
 
+@asynccontextmanager
+async def claimed(path: Path, scope: str = "a") -> AsyncIterator[tuple[SqliteJournal, Claim]]:
+    """Open the file as a journal with a claim of one scope."""
+    journal = SqliteJournal(path)
+    async with journal.open():
+        [claim] = await journal.claim([scope])
+        yield journal, claim
+
+
 async def seqs(journal: SqliteJournal, name: str, after: int = 0) -> list[int]:
     return [stored.seq async for stored in journal.read(name, after)]
 
@@ -91,9 +100,7 @@ async def looks(journal: SqliteJournal, *ids: str) -> list[int | None]:
 
 async def written(path: Path, *ids: str, events: int = 3) -> None:
     """Write events of some ids, each in an append of its own, of the scope "scope"."""
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["scope"])
+    async with claimed(path, "scope") as (journal, claim):
         for name in ids:
             for after in range(events):
                 await journal.append(claim, name, after, [EVENT])
@@ -105,9 +112,7 @@ def change(path: Path, statement: str) -> None:
 
 
 async def test_a_full_disk_refuses_writes_reads_on_and_goes_on_when_there_is_room(shim: type[Shim], path: Path) -> None:
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         await journal.append(claim, "a", 0, [EVENT])
         shim.pages = 30
         large = Record("test.Event", 1, bytes(200_000))
@@ -121,9 +126,7 @@ async def test_a_full_disk_refuses_writes_reads_on_and_goes_on_when_there_is_roo
 
 
 async def test_a_disk_that_is_full_in_the_commit_has_written_nothing(shim: type[Shim], path: Path) -> None:
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         shim.before["COMMIT"] = failing(SQLITE_FULL)
         with pytest.raises(JournalUnavailable, match="nothing was written"):
             await journal.append(claim, "a", 0, [EVENT])
@@ -136,9 +139,7 @@ async def test_a_disk_that_is_full_in_the_commit_has_written_nothing(shim: type[
 async def test_a_failed_commit_is_uncertain_never_tried_again_and_settled_by_a_claim(
     shim: type[Shim], path: Path, is_written: bool
 ) -> None:
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [old] = await journal.claim(["a"])
+    async with claimed(path) as (journal, old):
         await journal.append(old, "a", 0, [EVENT])
         shim.statements.clear()
         (shim.after if is_written else shim.before)["COMMIT"] = failing(IOERR_FSYNC)
@@ -157,9 +158,7 @@ async def test_a_failed_commit_is_uncertain_never_tried_again_and_settled_by_a_c
 
 
 async def test_a_failed_write_before_the_commit_is_no_event(shim: type[Shim], path: Path) -> None:
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         shim.before["PRAGMA data_version"] = failing(IOERR_WRITE)
         with pytest.raises(JournalUnavailable, match="nothing was written"):
             await journal.append(claim, "a", 0, [EVENT])
@@ -169,9 +168,7 @@ async def test_a_failed_write_before_the_commit_is_no_event(shim: type[Shim], pa
 
 
 async def test_as_long_as_the_file_cannot_be_opened_anew_nothing_is_written(shim: type[Shim], path: Path) -> None:
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         shim.before["COMMIT"] = failing(IOERR_FSYNC)
         shim.before["PRAGMA wal_checkpoint(TRUNCATE)"] = failing(IOERR_WRITE)
         with pytest.raises(JournalUncertain):
@@ -189,9 +186,7 @@ async def test_nothing_is_written_behind_a_log_that_cannot_be_emptied_after_a_fa
     shim: type[Shim], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_connection, "BUSY_TIMEOUT", 0.01)
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         await journal.append(claim, "a", 0, [EVENT])
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN")
@@ -208,10 +203,8 @@ async def test_nothing_is_written_behind_a_log_that_cannot_be_emptied_after_a_fa
 
 
 async def test_all_that_waits_shares_a_commit(shim: type[Shim], path: Path) -> None:
-    journal = SqliteJournal(path)
     is_free = threading.Event()
-    async with journal.open():
-        [claim] = await journal.claim(["scope"])
+    async with claimed(path, "scope") as (journal, claim):
         shim.statements.clear()
         shim.before["COMMIT"] = is_free.wait
         async with trio.open_nursery() as nursery:
@@ -225,10 +218,8 @@ async def test_all_that_waits_shares_a_commit(shim: type[Shim], path: Path) -> N
 
 
 async def test_readers_and_callers_giving_up_do_not_wait_for_a_commit(shim: type[Shim], path: Path) -> None:
-    journal = SqliteJournal(path)
     is_free = threading.Event()
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         await journal.append(claim, "a", 0, [EVENT])
         shim.before["COMMIT"] = is_free.wait
         with trio.fail_after(20):
@@ -271,9 +262,7 @@ async def test_a_process_that_holds_the_file_makes_others_unavailable(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_connection, "BUSY_TIMEOUT", 0.1)
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(JournalUnavailable, match="cannot be written: database is locked"):
@@ -334,9 +323,7 @@ async def test_a_damaged_row_ends_a_tail_before_it(path: Path) -> None:
 
 async def test_a_torn_last_row_is_put_aside_with_its_append(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await written(path, "a")
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["scope"])
+    async with claimed(path, "scope") as (journal, claim):
         await journal.append(claim, "a", 3, [EVENT, EVENT])
     change(path, "UPDATE events SET payload = x'00' WHERE offset = 5")
     with caplog.at_level(logging.WARNING):
@@ -351,9 +338,7 @@ async def test_a_torn_last_row_is_put_aside_with_its_append(path: Path, caplog: 
 
 
 async def test_a_damaged_snapshot_is_left_out_and_a_damaged_value_is_an_error(path: Path) -> None:
-    journal = SqliteJournal(path)
-    async with journal.open():
-        [claim] = await journal.claim(["a"])
+    async with claimed(path) as (journal, claim):
         for seq in (1, 2, 3):
             await journal.save(claim, "a", seq, EVENT)
         await journal.store_state(claim, "a", 1, EVENT)
