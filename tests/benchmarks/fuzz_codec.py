@@ -21,7 +21,7 @@ from typing import Any
 import msgpack
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from casty.errors import ProtocolError  # noqa: E402  # as above
 from casty.protocol.membership.status import REPORT_TYPES  # noqa: E402  # as above

@@ -21,10 +21,11 @@ class ForeignRef(ActorRef[Never]):
 
 
 class AddressRef(ActorRef[Any]):
-    """A ref that is its address."""
+    """A ref that is its address, and knows the type that it was decoded for."""
 
     def __init__(self, address: ActorAddress, message_type: object = None) -> None:
         self._address = address
+        self.message_type = message_type
 
     @property
     def address(self) -> ActorAddress:

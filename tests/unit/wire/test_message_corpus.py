@@ -16,13 +16,13 @@ from uuid import UUID
 
 import attrs
 import pytest
+from helpers.refs import AddressRef
 
 from casty.address import ActorAddress, NodeAddress
 from casty.errors import DecodeError
 from casty.refs import ActorRef
 from casty.schema.names import message
 from casty.wire.codec.codec import Codec
-from tests.unit.wire.conftest import PlainRef
 
 KNOWN = Path(__file__).with_name("message_corpus.txt")
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class Everything:
 PLUS_ONE = timezone(timedelta(hours=1))
 KEY = UUID(int=2**127 + 5)
 MOMENT = datetime(2026, 12, 1, 5, 30, 0, 7, tzinfo=PLUS_ONE)
-REF = PlainRef(ActorAddress("shop", "/user/x", "node.example", 2_551, 7, 2**63 + 1))
+REF = AddressRef(ActorAddress("shop", "/user/x", "node.example", 2_551, 7, 2**63 + 1))
 LEAF = Tree(1)
 TREE = Tree(0, Tree(-1, None, (LEAF, LEAF)), (), {"a": Tree(2, named={"b": LEAF})})
 EVERYTHING = Everything(
