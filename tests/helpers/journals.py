@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import trio
 
@@ -167,3 +167,17 @@ class FaultyJournal:
 
     async def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
         raise NotImplementedError
+
+
+async def looks(journal: Any, *ids: str) -> list[int | None]:
+    """Return the events in one look at each id, all at one time; None where there is no readable history."""
+    found: dict[int, int | None] = {}
+
+    async def look(place: int, name: str) -> None:
+        history = await journal.history(name)
+        found[place] = history and len(history.names)
+
+    async with trio.open_nursery() as nursery:
+        for place, name in enumerate(ids):
+            nursery.start_soon(look, place, name)
+    return [found[place] for place in range(len(ids))]

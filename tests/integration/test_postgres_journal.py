@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import trio
 import trio.testing
+from helpers.journals import looks
 from postgres_server import PostgresServer, folder_of_its_own
 
 from casty.errors import (
@@ -44,20 +45,6 @@ async def events(journal: Journal, persistence_id: str) -> list[str]:
 async def claimed(journal: Journal, scope: str, holder: str = "") -> Claim:
     (claim,) = await journal.claim([scope], holder)
     return claim
-
-
-async def looks(journal: PostgresJournal, *ids: str) -> list[int | None]:
-    """Return the events in one look at each id, all at one time; None where there is no readable history."""
-    found: dict[int, int | None] = {}
-
-    async def look(place: int, name: str) -> None:
-        history = await journal.history(name)
-        found[place] = history and len(history.names)
-
-    async with trio.open_nursery() as nursery:
-        for place, name in enumerate(ids):
-            nursery.start_soon(look, place, name)
-    return [found[place] for place in range(len(ids))]
 
 
 async def whole_tail(journal: Journal) -> list[Stored]:

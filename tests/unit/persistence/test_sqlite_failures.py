@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from helpers.journals import looks
 
 from casty import (
     Claim,
@@ -84,20 +85,6 @@ async def seqs(journal: SqliteJournal, name: str, after: int = 0) -> list[int]:
     return [stored.seq async for stored in journal.read(name, after)]
 
 
-async def looks(journal: SqliteJournal, *ids: str) -> list[int | None]:
-    """Return the events in one look at each id, all at one time; None where there is no readable history."""
-    found: dict[int, int | None] = {}
-
-    async def look(place: int, name: str) -> None:
-        history = await journal.history(name)
-        found[place] = history and len(history.names)
-
-    async with trio.open_nursery() as nursery:
-        for place, name in enumerate(ids):
-            nursery.start_soon(look, place, name)
-    return [found[place] for place in range(len(ids))]
-
-
 async def written(path: Path, *ids: str, events: int = 3) -> None:
     """Write events of some ids, each in an append of its own, of the scope "scope"."""
     async with claimed(path, "scope") as (journal, claim):
@@ -125,9 +112,14 @@ async def test_a_full_disk_refuses_writes_reads_on_and_goes_on_when_there_is_roo
         assert await seqs(journal, "a") == [1, 2, 3]
 
 
-async def test_a_disk_that_is_full_in_the_commit_has_written_nothing(shim: type[Shim], path: Path) -> None:
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [("COMMIT", SQLITE_FULL), ("PRAGMA data_version", IOERR_WRITE)],
+    ids=["full disk in the commit", "failed write before the commit"],
+)
+async def test_a_write_that_fails_has_written_nothing(shim: type[Shim], path: Path, statement: str, code: int) -> None:
     async with claimed(path) as (journal, claim):
-        shim.before["COMMIT"] = failing(SQLITE_FULL)
+        shim.before[statement] = failing(code)
         with pytest.raises(JournalUnavailable, match="nothing was written"):
             await journal.append(claim, "a", 0, [EVENT])
         shim.before.clear()
@@ -155,16 +147,6 @@ async def test_a_failed_commit_is_uncertain_never_tried_again_and_settled_by_a_c
         await journal.append(new, "a", len(found), [EVENT])
     async with journal.open():
         assert await seqs(journal, "a") == [*found, len(found) + 1]
-
-
-async def test_a_failed_write_before_the_commit_is_no_event(shim: type[Shim], path: Path) -> None:
-    async with claimed(path) as (journal, claim):
-        shim.before["PRAGMA data_version"] = failing(IOERR_WRITE)
-        with pytest.raises(JournalUnavailable, match="nothing was written"):
-            await journal.append(claim, "a", 0, [EVENT])
-        shim.before.clear()
-        assert await seqs(journal, "a") == []
-        await journal.append(claim, "a", 0, [EVENT])
 
 
 async def test_as_long_as_the_file_cannot_be_opened_anew_nothing_is_written(shim: type[Shim], path: Path) -> None:
