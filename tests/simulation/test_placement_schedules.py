@@ -220,7 +220,8 @@ def test_whom_a_coordinator_has_named_is_asked_though_it_ends_without_an_answer(
     assert world.nodes["b"].leads
 
 
-def test_a_table_of_a_lower_term_that_comes_late_opens_nothing() -> None:
+def an_order_of_a_lower_term_opens_nothing(*, starts_again: bool) -> None:
+    """Let an order reach its host after the next term has opened the shards, be its region the same or the next one."""
     world = ByHand(num_shards=2)
     world.form("abcx", hosts="abc")
     world.hold = lambda letter: letter.to == run_of("x") and isinstance(letter.message, TableSlice)
@@ -238,12 +239,19 @@ def test_a_table_of_a_lower_term_that_comes_late_opens_nothing() -> None:
     host(world, "bc", "bcx")
     world.pass_time(6.0)
     assert world.nodes["b"].open | world.nodes["c"].open == {0, 1}
+    if starts_again:
+        world.tell("x", RegionEnded(KEY))
+        world.tell("x", RegionStarted(KEY))
     show_all(world, "x", {"a": UP}, numbers={"a": 1})  # as if x knew of no removal: its promise has to do
     world.release(lambda letter: letter.sender == "a")
     assert not world.nodes["x"].open
     show_all(world, "x", removed="a", is_free=True)
     host(world, "bcx", "bcx")
     finish(world)
+
+
+def test_a_table_of_a_lower_term_that_comes_late_opens_nothing() -> None:
+    an_order_of_a_lower_term_opens_nothing(starts_again=False)
 
 
 def test_an_order_kept_while_the_lease_was_lost_is_void_once_another_term_is_promised() -> None:
@@ -361,8 +369,8 @@ def test_what_was_yielded_is_never_opened_under_the_same_epoch() -> None:
     finish(world)
 
 
-def test_a_region_that_starts_again_remembers_its_last_epoch() -> None:
-    world = ByHand(num_shards=1)
+def a_region_that_starts_again_opens_nothing(*, closes_after: float) -> None:
+    world = ByHand(num_shards=1, closes_after=closes_after)
     world.form("ab", hosts="")
     world.host_here("b")
     world.lose = lambda letter: isinstance(letter.message, Opened | Yielded)
@@ -370,26 +378,20 @@ def test_a_region_that_starts_again_remembers_its_last_epoch() -> None:
     world.pass_time(0.6)
     assert world.nodes["b"].open  # and nobody knows
     world.tell("b", RegionEnded(KEY))
-    world.pass_time(0.1)
+    if not closes_after:
+        world.pass_time(0.1)
     world.host_here("b")
     world.pass_time(3.0)
     assert not world.nodes["b"].open
     finish(world)
+
+
+def test_a_region_that_starts_again_remembers_its_last_epoch() -> None:
+    a_region_that_starts_again_opens_nothing(closes_after=0.0)
 
 
 def test_a_region_that_starts_again_while_its_shards_stop_remembers_its_last_epoch() -> None:
-    world = ByHand(num_shards=1, closes_after=1.0)
-    world.form("ab", hosts="")
-    world.host_here("b")
-    world.lose = lambda letter: isinstance(letter.message, Opened | Yielded)
-    host(world, "b", "ab")
-    world.pass_time(0.6)
-    assert world.nodes["b"].open  # and nobody knows
-    world.tell("b", RegionEnded(KEY))
-    world.host_here("b")
-    world.pass_time(3.0)
-    assert not world.nodes["b"].open
-    finish(world)
+    a_region_that_starts_again_opens_nothing(closes_after=1.0)
 
 
 def test_a_closing_shard_is_reported_to_the_next_coordinator() -> None:
@@ -518,31 +520,7 @@ def test_no_two_coordinators_lead_under_one_number() -> None:
 
 
 def test_a_promise_outlives_the_region_after_it() -> None:
-    world = ByHand(num_shards=2)
-    world.form("abcx", hosts="abc")
-    world.hold = lambda letter: letter.to == run_of("x") and isinstance(letter.message, TableSlice)
-    world.host_here("x")
-    host(world, "x", "abcx")
-    for name in "abc":
-        world.tell(name, RegionEnded(KEY))
-    world.pass_time(2.0)
-    orders = [letter for letter in world.late if letter.sender == "a"]
-    assert orders  # x is to open both
-    world.crash("a")
-    remove(world, "a", "bcx")
-    for name in "bc":
-        world.tell(name, RegionStarted(KEY))
-    host(world, "bc", "bcx")
-    world.pass_time(6.0)
-    assert world.nodes["b"].open | world.nodes["c"].open == {0, 1}
-    world.tell("x", RegionEnded(KEY))
-    world.tell("x", RegionStarted(KEY))
-    show_all(world, "x", {"a": UP}, numbers={"a": 1})  # as if x knew of no removal: its promise has to do
-    world.release(lambda letter: letter.sender == "a")
-    assert not world.nodes["x"].open
-    show_all(world, "x", removed="a", is_free=True)
-    host(world, "bcx", "bcx")
-    finish(world)
+    an_order_of_a_lower_term_opens_nothing(starts_again=True)
 
 
 def test_who_has_promised_another_term_writes_no_more() -> None:
