@@ -111,9 +111,14 @@ class StoreTables(Protocol):
 class TableJournal(CheckedJournal):
     """A journal, snapshot store and state store over tables."""
 
+    _made: TableCalls | None = None
+
     @property
     def _calls(self) -> TableCalls:
-        return TableCalls(self._change, self._look, self._make_token, self._read_clock)
+        made = self._made
+        if made is None:  # one for all calls: an append is short
+            made = self._made = TableCalls(self._change, self._look, self._make_token, self._read_clock)
+        return made
 
     @abstractmethod
     async def _change(self, act: Callable[[StoreTables], T], size: ChangeSize = LIGHT) -> T:
@@ -171,7 +176,7 @@ class TableCalls:
 
     async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
         at = self.read_clock()
-        size = ChangeSize(len(records), sum(len(record.payload) for record in records))
+        size = _size_of(records[0]) if len(records) == 1 else _size_of_all(records)
         await self.change(lambda tables: tables.append(claim, persistence_id, after, records, at), size)
 
     def reader(self, persistence_id: str, after: int) -> Fetch[Stored]:
@@ -228,3 +233,7 @@ class TableCalls:
 
 def _size_of(record: Record) -> ChangeSize:
     return ChangeSize(1, len(record.payload))
+
+
+def _size_of_all(records: Sequence[Record]) -> ChangeSize:
+    return ChangeSize(len(records), sum(len(record.payload) for record in records))

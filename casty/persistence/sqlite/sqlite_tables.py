@@ -76,6 +76,8 @@ class Head:
     scope: str
     last: int
     forgotten: int
+    slice: int
+    """Slice of the id: a hash, taken once."""
 
 
 def checksum(persistence_id: str, number: int, record: Record) -> int:
@@ -166,12 +168,14 @@ class SqliteTables:
         if last != after:
             raise SequenceConflict(wrong_event(persistence_id, last, after))
         head = head or self._bind(claim, persistence_id)
-        part = slice_of(persistence_id)
+        part = head.slice
         for seq, each in enumerate(records, after + 1):
             self._offset += 1
             crc = checksum(persistence_id, seq, each)
-            row = (self._offset, head.entity, seq, after + 1, part, at, each.name, each.version, each.command_id, crc)
-            self._rows.append((*row, each.payload))
+            self._rows.append(
+                (self._offset, head.entity, seq, after + 1, part, at, each.name, each.version, each.command_id, crc,
+                 each.payload)
+            )  # fmt: skip
         head.last += len(records)
         self._changed[head.entity] = head
 
@@ -391,7 +395,8 @@ class SqliteTables:
             row = self._one("SELECT entity, scope, last, forgotten FROM ids WHERE persistence_id = ?", persistence_id)
             if row is None:
                 return None
-            head = self._heads[persistence_id] = Head(*row)
+            entity, scope, last, forgotten = row
+            head = self._heads[persistence_id] = Head(entity, scope, last, forgotten, slice_of(persistence_id))
         if head.scope != claim.scope:
             raise SequenceConflict(wrong_scope(persistence_id, head.scope, claim.scope))
         return head
@@ -409,7 +414,7 @@ class SqliteTables:
         cursor = self._execute(
             "INSERT INTO ids (persistence_id, scope, last, forgotten) VALUES (?, ?, 0, 0)", persistence_id, claim.scope
         )
-        head = self._heads[persistence_id] = Head(cursor.lastrowid or 0, claim.scope, 0, 0)
+        head = self._heads[persistence_id] = Head(cursor.lastrowid or 0, claim.scope, 0, 0, slice_of(persistence_id))
         return head
 
     def _revision(self, head: Head | None) -> int:

@@ -253,7 +253,8 @@ class SourcedMachine:
             batch.records, batch.size = records, len(records[0].payload)
         else:
             batch.records += records
-            batch.size += sum(len(record.payload) for record in records)
+            for record in records:
+                batch.size += len(record.payload)
         return self._leave(command, checked.steps)
 
     def flush(self) -> AppendEvents | StoreValue | None:

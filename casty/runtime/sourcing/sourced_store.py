@@ -77,11 +77,18 @@ class SourcedStore:
 
     async def append(self, write: AppendEvents | StoreValue) -> None:
         """Write under the newest claim of this system; a claim replaced by this system itself is none of its ends."""
-        scope = self.place.scope.claim
+        scope, persistence_id, journal = self.place.scope.claim, self.machine.persistence_id, self.place.journal
         for _ in range(CLAIMS_TRIED_MAX):
             claim = await scope.current()
             try:
-                await self._write_under(claim, write)
+                match write:  # here, not in a coroutine of its own: each one is gone through twice an append
+                    case AppendEvents(after, records):
+                        await journal.journal.append(claim, persistence_id, after, records)
+                    case StoreValue(revision, record):
+                        assert journal.states is not None
+                        await journal.states.store_state(claim, persistence_id, revision, record)
+                    case _ as never:
+                        assert_never(never)
                 return
             except Fenced:
                 if not scope.is_replaced(claim):
@@ -93,17 +100,6 @@ class SourcedStore:
                 scope.give_up(claim)
                 raise
         raise JournalUnavailable(f"the claim of {scope.scope!r} was replaced {CLAIMS_TRIED_MAX} times during a write")
-
-    async def _write_under(self, claim: Claim, write: AppendEvents | StoreValue) -> None:
-        persistence_id, journal = self.machine.persistence_id, self.place.journal
-        match write:
-            case AppendEvents(after, records):
-                await journal.journal.append(claim, persistence_id, after, records)
-            case StoreValue(revision, record):
-                assert journal.states is not None
-                await journal.states.store_state(claim, persistence_id, revision, record)
-            case _ as never:
-                assert_never(never)
 
     def perform(self, steps: Sequence[SourcedStep]) -> None:
         """Do all steps in order; a failed one keeps none of the others."""

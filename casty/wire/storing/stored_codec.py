@@ -10,7 +10,7 @@ renamed while records stay; one without a name is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Never, cast
 
 import msgpack
@@ -55,6 +55,7 @@ class StoredCodec:
         self._present: dict[str, tuple[type, int, TypeEntry]] = {}
         """Class, version and entry by stored name: most records of a history need no more."""
         self._forms: dict[object, TypeEntry] = {}
+        self._pack: Callable[[object], bytes] = msgpack.Packer().pack
 
     def __repr__(self) -> str:
         return f"<StoredCodec types={len(self._forms)}>"
@@ -78,7 +79,7 @@ class StoredCodec:
         entry = self._events.get(cls)
         if entry is None:
             entry = self._events[cls] = self._entry(cls)
-        return Record(facts.name, facts.version, _packed(entry, event))
+        return Record(facts.name, facts.version, self._packed(entry, event))
 
     def decode(self, record: Record) -> object:
         """Return the instance in a record. Raises DecodeError, with advice."""
@@ -103,7 +104,7 @@ class StoredCodec:
         if event_facts(type(state)) is not None:
             return self.encode(state)
         entry = self._entry(type_form)
-        return Record(entry.name, 1, _packed(entry, state))
+        return Record(entry.name, 1, self._packed(entry, state))
 
     def decode_state(self, type_form: object, record: Record) -> object:
         """Return the state in a record. Raises DecodeError."""
@@ -118,6 +119,16 @@ class StoredCodec:
             return cast("object", entry.encode(state))
         except FOREIGN as error:
             raise entry.encode_fault(state, error) from None
+
+    def _packed(self, entry: TypeEntry, value: object) -> bytes:
+        try:
+            payload = self._pack(entry.encode(value))
+        except FOREIGN as error:
+            raise entry.encode_fault(value, error) from None
+        if len(payload) > RECORD_BYTES_MAX:
+            text = f"{entry.name}: {len(payload)} bytes are over the limit of {RECORD_BYTES_MAX}: store less"
+            raise EncodeError(text)
+        return payload
 
     def _brought_up(self, record: Record, cls: type | None) -> tuple[TypeEntry, Any]:
         """Return the fields of a record as its class has them now, for the entry of the class. Raises DecodeError."""
@@ -192,16 +203,6 @@ def _tolerates(cls: type) -> bool:
 
 def _refuse_ref(*_: object) -> Never:
     raise EncodeError("a reference cannot be stored")
-
-
-def _packed(entry: TypeEntry, value: object) -> bytes:
-    try:
-        payload: bytes = msgpack.packb(entry.encode(value))
-    except FOREIGN as error:
-        raise entry.encode_fault(value, error) from None
-    if len(payload) > RECORD_BYTES_MAX:
-        raise EncodeError(f"{entry.name}: {len(payload)} bytes are over the limit of {RECORD_BYTES_MAX}: store less")
-    return payload
 
 
 def _unpacked(name: str, payload: bytes) -> Any:

@@ -22,11 +22,18 @@ T = TypeVar("T")
 class JournalTask:
     """One of the tasks."""
 
-    __slots__ = ("scope", "task")
+    __slots__ = ("is_cancelled", "scope", "task")
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.task: trio.lowlevel.Task | None = None
+        self.is_cancelled = False
+        """Whether its scope is: `CancelScope.cancel_called` looks at the clock each time."""
+
+    def cancel(self) -> None:
+        """Cancel the step begun."""
+        self.is_cancelled = True
+        self.scope.cancel()
 
 
 class JournalTasks(Generic[T]):
@@ -66,7 +73,7 @@ class JournalTasks(Generic[T]):
         if worker is None:
             self._line.remove(one)
             return True
-        worker.scope.cancel()
+        worker.cancel()
         return False
 
     def drop_all(self) -> list[T]:
@@ -74,7 +81,7 @@ class JournalTasks(Generic[T]):
         dropped = list(self._line)
         self._line.clear()
         for worker in self._busy.values():
-            worker.scope.cancel()
+            worker.cancel()
         return dropped
 
     def _call(self) -> None:
@@ -90,7 +97,7 @@ class JournalTasks(Generic[T]):
         worker.task = trio.lowlevel.current_task()
         try:
             with worker.scope:
-                while not worker.scope.cancel_called:  # a step may end well all the same, and the next is another's
+                while not worker.is_cancelled:  # a step may end well all the same, and the next is another's
                     if not self._line:
                         await self._rest(worker)
                         continue

@@ -188,15 +188,19 @@ class PureEntities:
             if not ready:
                 self._is_parked = True
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
-            count, started = 0, now()
+            count, at = 0, now()
+            started = at
             while ready:
-                if not serving.serves_at(now()):
+                if not serving.serves_at(at):
                     await serving.wait_serving()
+                    at = now()
                     continue
                 count += self._serve(ready.popleft())
-                if count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS:
+                at = now()
+                if count >= BATCH_MESSAGES or at - started > BATCH_SECONDS:
                     await trio.lowlevel.checkpoint()
-                    count, started = 0, now()
+                    count, at = 0, now()
+                    started = at
 
     def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._is_parked = False
