@@ -49,3 +49,31 @@ async def test_writes_under_way_and_in_wait_are_told_of_the_end(autojump_clock: 
         "in wait": JournalUnavailable,
         "too late": JournalUnavailable,
     }
+
+
+async def test_a_caller_that_gave_up_is_not_woken(autojump_clock: trio.testing.MockClock) -> None:
+    group = GroupCommit("write_events", cast(Any, Busy()), cast(Any, None))
+    write = Write(Claim("s", 1, b"token"), "given up", 0, [], may_bind=True)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(group.run)
+            with trio.move_on_after(1) as scope:
+                await group.write(write)
+            assert scope.cancelled_caught
+            assert not write.is_over
+            nursery.cancel_scope.cancel()
+        await trio.lowlevel.checkpoint()
+    assert isinstance(write.error, JournalUncertain)
+
+
+async def test_a_caller_cancelled_before_leaves_no_write(autojump_clock: trio.testing.MockClock) -> None:
+    group = GroupCommit("write_events", cast(Any, Busy()), cast(Any, None))
+    write = Write(Claim("s", 1, b"token"), "never", 0, [], may_bind=True)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await group.write(write)
+    assert scope.cancelled_caught
+    group.close()
+    with trio.fail_after(5):
+        await group.run()  # ends: nothing was left in it
+    assert not write.is_over
