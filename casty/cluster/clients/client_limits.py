@@ -19,6 +19,11 @@ ALL_ASKED_BYTES_MAX: Final = ALL_BYTES_MAX * 3 // 4
 TELLS_PER_SECOND: Final = 1_000
 """Tells, and refused messages, of one client: faster ones wait, and what it sends behind them, too. Of neither anybody
 hears when it was handled."""
+TURN_FRAMES_MAX: Final = 8
+"""Frames of one client handled in one round of the loop, in which no other client's are: whoever asks beside 64 of one
+host that never pause waits for so much of each, some 50 ms."""
+TURN_SECONDS: Final = 0.001
+"""Seconds after which a turn ends, also before so many frames: some of them are large."""
 GIVEN_MAX: Final = 1_024
 """Refs given to one client; with more, the oldest one leads nowhere any more."""
 CONTACTS_INTERVAL: Final = 1.0

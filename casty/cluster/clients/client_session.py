@@ -23,6 +23,8 @@ from casty.cluster.clients.client_limits import (
     CONTACTS_INTERVAL,
     PUBLISHED_BYTES_MAX,
     TELLS_PER_SECOND,
+    TURN_FRAMES_MAX,
+    TURN_SECONDS,
 )
 from casty.cluster.clients.followed_topics import FollowedTopics
 from casty.cluster.clients.given_refs import GivenRefs
@@ -62,6 +64,9 @@ class ClientHost(Protocol):
 
     is_leaving: bool
     """Whether the clients were sent to other nodes, and end once all that they have sent is taken."""
+
+    turn: trio.Lock
+    """Turn of one client in this round of the loop."""
 
     @property
     def door(self) -> ClientDoor:
@@ -103,6 +108,8 @@ class ClientSession:
         self._is_over = False
         self._due = 0.0
         """Seconds to wait before anything more is taken."""
+        self._turn_frames = 0
+        self._turn_end = 0.0
         self._pace = TokenBucket(per_second=CLIENT_BYTES_MAX, burst=CLIENT_BYTES_MAX, now=trio.current_time())
         self._followed = FollowedTopics(host.spoken.kernel, self)
         self._nursery: trio.Nursery | None = None
@@ -224,6 +231,7 @@ class ClientSession:
                 for kind, body in await self.pipe.read():
                     if kind is FrameKind.GOODBYE:
                         return
+                    await self._wait_turn()
                     await self._take(kind, body)
                     due, self._due = self._due, 0.0
                     if due and not self._host.is_leaving:  # then nothing is read that comes too late
@@ -232,6 +240,14 @@ class ClientSession:
             return
         except ProtocolError as error:
             self.end("bad_frame", printable(str(error)))
+
+    async def _wait_turn(self) -> None:
+        """Return when one more frame may be handled: answered asks cost nothing, and would else keep the loop busy."""
+        if not self._turn_frames or trio.current_time() >= self._turn_end:
+            async with self._host.turn:  # fair: who waits longest has the next round
+                await trio.lowlevel.checkpoint()
+            self._turn_frames, self._turn_end = TURN_FRAMES_MAX, trio.current_time() + TURN_SECONDS
+        self._turn_frames -= 1
 
     async def _take(self, kind: FrameKind, body: bytes) -> None:
         match kind:

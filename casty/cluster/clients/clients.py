@@ -56,6 +56,8 @@ class Clients(ClusterExtension):
         self._door: ClientDoor | None = None
         self.is_leaving = False
         """Whether the clients were sent to other nodes, and end once all that they have sent is taken."""
+        self.turn = trio.Lock()
+        """Turn of one client in this round of the loop."""
         self._changed = trio.Event()
 
     @property

@@ -12,7 +12,7 @@ from helpers.entities import Carts, Command, Note, Notes
 from helpers.strangers import RUN, Stranger, greet, hello, refused, reply_to, stranger
 
 from casty import Behaviors, EntityKey
-from casty.cluster.clients.client_limits import ASKS_MAX, CONNECTIONS_PER_HOST_MAX
+from casty.cluster.clients.client_limits import ASKS_MAX, CONNECTIONS_PER_HOST_MAX, TURN_FRAMES_MAX
 from casty.transport.clients.frame_pipe import FramePipe
 from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.frame import FrameKind, Lane
@@ -167,6 +167,25 @@ async def test_more_asks_than_a_client_may_have_are_refused_one_by_one(autojump_
         assert len(a.node.kernel.asks) >= ASKS_MAX
         await trio.sleep(10)
         assert not a.node.kernel.asks
+
+
+async def test_floods_of_asks_leave_each_round_of_the_loop_to_all_others_but_for_a_turn(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    before = counted = a.node.kernel.counters.asks
+    most = 0
+    async with stranger(nodes) as one, stranger(nodes) as other:
+        for ask in range(1, 501):
+            told = {"count": 1, "reply_to": reply_to(path=f"/_ask/{ask}", uid=ask)}
+            for client in one, other:
+                client.envelope("/_entity/carts", "tests.entities.Add", told, ask=ask, entity="c")
+        while counted < before + 1_000:
+            await trio.lowlevel.checkpoint()
+            taken = a.node.kernel.counters.asks
+            most, counted = max(most, taken - counted), taken
+        await trio.sleep(1)
+        assert len(one.came) == len(other.came) == 500
+    assert refused(a) == {}
+    assert 0 < most <= 2 * TURN_FRAMES_MAX  # of two rounds, where the second one looks before this task does
 
 
 async def test_asks_of_a_client_that_is_gone_wait_no_longer(autojump_clock, nodes):
