@@ -41,11 +41,13 @@ class Stranger:
     def say(self, kind: FrameKind, body: bytes) -> None:
         self.pipe.put(frame(kind, body))
 
-    def envelope(self, path: str, name: str, payload: object, *, ask: int = 0, entity: str = "") -> None:
+    def envelope(
+        self, path: str, name: str, payload: object, *, ask: int = 0, entity: str = "", wait: float = 5.0
+    ) -> None:
         parts = HAS_TAIL * bool(ask) | HAS_ENTITY * bool(entity)
         head = msgpack.packb([path, 0, name, parts] if parts else [path, 0, name])
         body = len(head).to_bytes(2, "big") + head
-        body += encode_wait(5.0, ask) if ask else b""
+        body += encode_wait(wait, ask) if ask else b""
         body += encode_entity(0, entity) if entity else b""
         self.say(FrameKind.ENVELOPE, body + msgpack.packb(payload))
 

@@ -33,3 +33,5 @@ LEAVE_PATIENCE: Final = 5.0
 """Seconds for which a node that leaves its cluster waits for the replies to open asks of clients."""
 LEAVE_GRACE: Final = 1.0
 """Seconds, of those, for clients without open asks: one may be on its way."""
+LEAVE_MARGIN: Final = 0.25
+"""Seconds by which the patience with clients ends before all of the node's, which would cancel their last frames."""

@@ -19,6 +19,7 @@ from casty.cluster.clients.client_limits import (
     CONNECTIONS_MAX,
     CONNECTIONS_PER_HOST_MAX,
     LEAVE_GRACE,
+    LEAVE_MARGIN,
     LEAVE_PATIENCE,
     REFUSALS_LOGGED,
 )
@@ -90,17 +91,20 @@ class Clients(ClusterExtension):
     async def leave(self) -> None:
         """Wait for the replies to open asks of clients; new ones go to other nodes meanwhile."""
         await self._send_away()
-        with trio.move_on_after(LEAVE_PATIENCE):
-            began = trio.current_time()
-            while self.sessions:
-                is_grace_over = trio.current_time() >= began + LEAVE_GRACE
-                if is_grace_over and not any(session.asks for session in self.sessions):
-                    break
-                self._changed = trio.Event()
-                with trio.move_on_after(LEAVE_GRACE):
-                    await self._changed.wait()
-        for session in list(self.sessions):
-            session.finish()
+        began = trio.current_time()
+        patience_end = min(began + LEAVE_PATIENCE, trio.current_effective_deadline() - LEAVE_MARGIN)
+        try:
+            with trio.CancelScope(deadline=patience_end):
+                while self.sessions:
+                    is_grace_over = trio.current_time() >= began + LEAVE_GRACE
+                    if is_grace_over and not any(session.asks for session in self.sessions):
+                        break
+                    self._changed = trio.Event()
+                    with trio.move_on_after(LEAVE_GRACE):
+                        await self._changed.wait()
+        finally:  # also where the node's patience is over first, on a busy machine
+            for session in list(self.sessions):
+                session.finish()
 
     async def _send_away(self) -> None:
         """Say goodbye to the clients, and let none in any more."""

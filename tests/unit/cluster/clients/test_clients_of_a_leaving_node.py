@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 import pytest
 import trio
 from helpers.clients import client_of
+from helpers.strangers import reply_to, stranger
 
 import casty
-from casty import ActorContext, ActorRef, AskFailed, Behavior, Behaviors, EntityKey
+from casty import ActorContext, ActorRef, AskFailed, Behavior, Behaviors, ClusterSettings, EntityKey
+from casty.wire.frame import FrameKind
 
 PORT = 2551
 
@@ -128,6 +131,27 @@ async def test_an_ask_that_takes_longer_than_a_leaving_node_waits_is_lost_and_ho
         await trio.sleep(1)
         assert failures == ["lost"]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 5.0])
+async def test_open_asks_are_no_fault_of_a_leaving_node_and_their_client_is_told_the_end(
+    autojump_clock, nodes, caplog, seconds
+):
+    await nodes.join("a", "b", settings=ClusterSettings(leave_timeout=seconds))
+    nodes.handles["a"].system.entity(JOBS, "any")
+    nodes.handles["b"].system.spawn(Behaviors.sharded(job("b"), JOBS, num_shards=16), "jobs")
+    await trio.sleep(1.5)
+    async with stranger(nodes) as client:
+        slow = {"seconds": 60.0, "reply_to": reply_to(path="/_ask/5")}
+        client.envelope("/_entity/jobs", "tests.leaving.Slow", slow, ask=5, entity="job", wait=90.0)
+        await trio.sleep(0.5)
+        began = trio.current_time()
+        with caplog.at_level(logging.ERROR, "casty.cluster"):
+            await nodes.stop("a")
+        assert trio.current_time() - began < seconds + 4
+        await trio.sleep(1)
+        assert [kind for kind, _ in client.came] == [FrameKind.GOODBYE] * 2  # of the leaving, and of its end
+    assert "did not leave in time" not in caplog.text
 
 
 async def test_a_client_that_stays_for_nothing_holds_up_no_leaving_node(autojump_clock, nodes):
