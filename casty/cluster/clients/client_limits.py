@@ -20,8 +20,8 @@ TELLS_PER_SECOND: Final = 1_000
 """Tells, and refused messages, of one client: faster ones wait, and what it sends behind them, too. Of neither anybody
 hears when it was handled."""
 TURN_FRAMES_MAX: Final = 8
-"""Frames of one client handled in one round of the loop, in which no other client's are: whoever asks beside 64 of one
-host that never pause waits for so much of each, some 50 ms."""
+"""Frames of one client's turn, after which all others that wait have theirs: whoever asks beside many that never pause
+waits for so much of each, measured beside 60 of them half of the time for less than 30 ms, and for 240 at p99."""
 TURN_SECONDS: Final = 0.001
 """Seconds after which a turn ends, also before so many frames: some of them are large."""
 GIVEN_MAX: Final = 1_024
