@@ -54,6 +54,11 @@ class CheckCounts:
     def __str__(self) -> str:
         return f"{self.ids} ids, {self.events} events, {self.failed} failed"
 
+    @property
+    def is_good(self) -> bool:
+        """Whether no id failed, and not for want of code for any."""
+        return not self.failed and (self.ids > 0 or not self.unknown)
+
     def tell_progress(self) -> None:
         """Write a line of progress where it is time."""
         now, is_seen = monotonic(), sys.stderr.isatty()
@@ -109,9 +114,8 @@ class JournalCheck:
             counts.ids += 1
             await self._check_one(entry, app, view)
             counts.tell_progress()
-        is_good = not counts.failed and (counts.ids > 0 or not counts.unknown)
-        self._sum_up(is_good)
-        return ExitCode.ok if is_good else ExitCode.failed
+        self._sum_up()
+        return ExitCode.ok if counts.is_good else ExitCode.failed
 
     async def _check_one(self, entry: IdEntry, app: App, view: JournalView) -> None:
         try:
@@ -150,7 +154,7 @@ class JournalCheck:
         else:
             write_line(f"{on_one_line(entry.persistence_id)}: snapshot {seq} differs from its events: {why}")
 
-    def _sum_up(self, is_good: bool) -> None:
+    def _sum_up(self) -> None:
         counts = self.counts
         more = [str(counts)]
         if counts.outdated:
@@ -162,7 +166,7 @@ class JournalCheck:
         if self.options.as_json:
             names = ("ids", "events", "failed", "outdated", "unknown")
             write_line(json_line({name: getattr(counts, name) for name in names} | {"cluster": self.cluster}))
-        elif is_good:
+        elif counts.is_good:
             write_line("; ".join(more))
         else:
             complain("; ".join(more))

@@ -66,7 +66,7 @@ class ClientHost(Protocol):
     """Whether the clients were sent to other nodes, and end once all that they have sent is taken."""
 
     turn: trio.Lock
-    """Turn of one client in this round of the loop."""
+    """Turn of one client to have frames handled."""
 
     @property
     def door(self) -> ClientDoor:
@@ -244,7 +244,7 @@ class ClientSession:
     async def _wait_turn(self) -> None:
         """Return when one more frame may be handled: answered asks cost nothing, and would else keep the loop busy."""
         if not self._turn_frames or trio.current_time() >= self._turn_end:
-            async with self._host.turn:  # fair: who waits longest has the next round
+            async with self._host.turn:  # fair: who waits longest has the next turn
                 await trio.lowlevel.checkpoint()
             self._turn_frames, self._turn_end = TURN_FRAMES_MAX, trio.current_time() + TURN_SECONDS
         self._turn_frames -= 1

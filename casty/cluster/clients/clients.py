@@ -58,7 +58,7 @@ class Clients(ClusterExtension):
         self.is_leaving = False
         """Whether the clients were sent to other nodes, and end once all that they have sent is taken."""
         self.turn = trio.Lock()
-        """Turn of one client in this round of the loop."""
+        """Turn of one client to have frames handled."""
         self._changed = trio.Event()
 
     @property
