@@ -45,6 +45,7 @@ class ServingLease:
         self._awake_since = -math.inf
         self._changed = trio.Event()
         self._looked_until = -math.inf
+        board.when_ended(self.wake)
 
     @property
     def is_serving(self) -> bool:
@@ -74,6 +75,14 @@ class ServingLease:
         """Return once this node serves. Waits for ever on a node whose membership has ended."""
         while not self.is_serving:
             await self._changed.wait()
+
+    async def serves_ever(self) -> bool:
+        """Return whether this node serves, once it does or its membership has ended: then it never will."""
+        while not self.is_serving:
+            if self._board.ended:
+                return False
+            await self._changed.wait()
+        return True
 
     async def wait_lapsed(self) -> None:
         """Return once this node does not serve, at the very time of the lapse."""

@@ -31,6 +31,7 @@ class MembershipStatus:
         self.joined = False
         self.ended = False
         self.on_end: Callable[[], None] | None = None
+        self._end_callbacks: list[Callable[[], None]] = []
         self._listeners: list[Callable[[MembershipNews], None]] = []
         self._error: CastyError | None = None
         self._changed = trio.Event()
@@ -57,6 +58,10 @@ class MembershipStatus:
         self.unreachable_since = {address: before.get(address, now) for address in snapshot.unreachable}
         self._wake()
 
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call a part of the node at the end of the membership, perhaps twice."""
+        self._end_callbacks.append(callback)
+
     def join(self) -> None:
         """Note that this node is a member."""
         self.joined = True
@@ -67,6 +72,7 @@ class MembershipStatus:
         if not self.ended:
             self.ended, self._error = True, error
             self._wake()
+            self._tell_end()
             if self.on_end is not None:
                 self.on_end()
 
@@ -81,6 +87,7 @@ class MembershipStatus:
         """Release all waiters: the actor that writes here has ended, for any reason."""
         self.ended = True
         self._wake()
+        self._tell_end()
 
     async def wait_joined(self) -> None:
         """Return once this node is a member. Raises the error of an end before."""
@@ -101,6 +108,10 @@ class MembershipStatus:
         if self.ended:
             raise self._error or CastyError("this node has left its cluster")
         await self._changed.wait()
+
+    def _tell_end(self) -> None:
+        for callback in self._end_callbacks:
+            callback()
 
     def _wake(self) -> None:
         self._changed.set()

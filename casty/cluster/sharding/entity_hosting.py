@@ -51,7 +51,7 @@ from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.behavior.interception import HandlerGuard, InterceptedHandler
 from casty.runtime.deadlines import TimerEntry
-from casty.runtime.events import Terminated
+from casty.runtime.events import SHARD_MOVED, Terminated
 from casty.runtime.journaling.system_journal import EntityScope
 from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
@@ -81,21 +81,24 @@ class EntityOwner(Protocol):
 class LeaseGuard(HandlerGuard):
     """Guard of an entity's code: no message reaches it without the serving lease.
 
-    Parameters:
-        now: Clock. Until the time of the last look at the lease is over, it is all that is read.
+    What waits at the end of the membership is a dead letter, and its asker told so: the lease never comes, and an
+    actor with a message in hand would put off the end of the node.
     """
 
-    __slots__ = ("_serving", "now", "serves_at")
+    __slots__ = ("_kernel", "_serving", "now", "serves_at")
 
-    def __init__(self, serving: ServingLease, now: Callable[[], float]) -> None:
+    def __init__(self, serving: ServingLease, kernel: Kernel) -> None:
         self._serving = serving
-        self.now = now
+        self._kernel = kernel
+        self.now = kernel.now
+        """Clock. Until the time of the last look at the lease is over, it is all that is read."""
         self.serves_at = serving.serves_at
 
     async def __call__(self, ctx: object, message: object, target: ReceiveTarget[object]) -> Behavior[object]:
         """Pass a message on once this node serves."""
-        await self._serving.wait_serving()
-        return await target(message)
+        if await self._serving.serves_ever():
+            return await target(message)
+        return self._drop(ctx, message)
 
     def before(self, handler: forms.Handler) -> InterceptedHandler:
         """Return a handler for messages to be passed on once this node serves."""
@@ -103,8 +106,13 @@ class LeaseGuard(HandlerGuard):
 
     async def wait(self, handler: forms.Handler, ctx: object, message: object) -> Behavior[Never]:
         """Pass a message on to a handler once this node serves."""
-        await self._serving.wait_serving()
-        return await handler(ctx, message)
+        if await self._serving.serves_ever():
+            return await handler(ctx, message)
+        return cast("Behavior[Never]", self._drop(ctx, message))
+
+    def _drop(self, ctx: object, message: object) -> Behavior[object]:
+        self._kernel.dead_letter(message, cast("EntityContext", ctx).self, SHARD_MOVED)
+        return forms.SAME
 
 
 class GuardedHandler(InterceptedHandler):
@@ -214,7 +222,7 @@ class EntityHosting:
         self._region = region
         self._owner = owner
         self._factory = kind.factory
-        self._guard = LeaseGuard(serving, kernel.now)
+        self._guard = LeaseGuard(serving, kernel)
         self._closed = closed
         self.table = EntityTable(kind.key, kernel.rng, kind.limits, _is_ask)
         self._serving = serving
