@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Never
@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from casty import NodeAddress, TlsConfig, TlsNetwork
-from casty.cli.exits import ExitCode, run_until_signal
+from casty.cli.exits import ExitCode, drop_output, run_until_signal
 from casty.cli.hosting import complain
 from casty.cluster.observability.status_report import NoStatus, ask_status
 from casty.protocol.membership.status import ClusterReport
@@ -56,7 +56,17 @@ def run_asking(options: StatusOptions, words: Words) -> ExitCode:
     follow = _watch if options.watch else _once
     if options.tls is not None:
         TlsNetwork(options.tls, system_name=options.system_name or None)  # a wrong file is told once, and first
-    return trio.run(run_until_signal, partial(follow, options, words))
+    return trio.run(run_until_signal, partial(_to_reader, follow, options, words))
+
+
+async def _to_reader(
+    follow: Callable[[StatusOptions, Words], Awaitable[ExitCode]], options: StatusOptions, words: Words
+) -> ExitCode:
+    try:
+        return await follow(options, words)
+    except BrokenPipeError:  # its reader has seen enough
+        drop_output()
+        return ExitCode.ok
 
 
 async def _once(options: StatusOptions, words: Words) -> ExitCode:
@@ -65,8 +75,7 @@ async def _once(options: StatusOptions, words: Words) -> ExitCode:
     except NoStatus as error:
         complain(str(error))
         return ExitCode.failed
-    for line in lines:
-        print(line)
+    print(*lines, sep="\n", flush=True)
     return ExitCode.ok
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -41,6 +43,11 @@ class CommandRun:
                 signal.raise_signal(number)
             self.ending = self.endings[signal.Signals(number)]
             self.scope.cancel()
+
+
+def drop_output() -> None:
+    """Write to nowhere from now on: the reader is gone, and Python would complain when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def run_until_signal(async_fn: Callable[[], Awaitable[ExitCode]], terminated: ExitCode = ExitCode.ok) -> ExitCode:

@@ -77,6 +77,24 @@ async def test_watching_goes_on_while_the_node_restarts_and_ends_with_ctrl_c(rig
             await watching.stderr.aclose()
 
 
+async def test_who_has_read_enough_ends_the_watching_in_silence(rig: Rig) -> None:
+    a = await rig.start("a")
+    await a.wait_members(a="up")
+    command = [*CASTY, "status", at(a), "--watch", "--json", "--interval", "0.1"]
+    watching = await trio.lowlevel.open_process(command, stdout=PIPE, stderr=PIPE, start_new_session=True)
+    try:
+        with trio.fail_after(HANG):
+            assert await Told(watching.stdout).next() == "a"
+            await watching.stdout.aclose()
+            assert await watching.stderr.receive_some() == b""
+            assert await watching.wait() == 0
+    finally:
+        watching.kill()
+        with trio.CancelScope(shield=True):
+            await watching.wait()
+            await watching.stderr.aclose()
+
+
 class Told:
     """The names of the nodes in lines of JSON, one after the other."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from casty import Member, NodeAddress, TopologySnapshot
 from casty.cli.demo.ledger import Ledger
 from casty.cli.demo.tree import Tree
+from casty.cli.exits import drop_output
 
 
 @dataclass(slots=True)
@@ -93,8 +92,7 @@ def print_line(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Python would complain once more when it flushes at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         signal.raise_signal(signal.SIGTERM)
 
 

@@ -5,8 +5,6 @@ Owns the two forms of a name, a path or a connection string, and the ends of a r
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import Final, TypeAlias
 import trio
 
 from casty import CastyError, ConfigError
-from casty.cli.exits import ExitCode, run_until_signal
+from casty.cli.exits import ExitCode, drop_output, run_until_signal
 from casty.cli.hosting import complain
 from casty.persistence.journal_view import IdEntry, JournalView
 from casty.persistence.sqlite.sqlite_view import open_file_view
@@ -91,8 +89,8 @@ async def _guarded(act: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
     except CastyError as error:
         complain(str(error))
         return ExitCode.failed
-    except BrokenPipeError:  # the reader of a pipe has seen enough; Python would complain when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # its reader has seen enough
+        drop_output()
         return ExitCode.failed
 
 
