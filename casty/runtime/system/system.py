@@ -135,7 +135,7 @@ class ActorSystem:
             handled = await self._manager.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
             if self._failure is not None:
-                raise self._failure from self._failure.__cause__
+                raise self._failure from _cause(self._failure, error)
             if self._escalated:
                 raise self._with_escalated(_leaves(group)) from None
             lone = _unwrapped(group, error)
@@ -143,7 +143,7 @@ class ActorSystem:
                 return False
             raise lone from lone.__cause__
         if self._failure is not None:
-            raise self._failure from self._failure.__cause__
+            raise self._failure from _cause(self._failure, error)
         if self._escalated:
             raise self._with_escalated([])
         return handled
@@ -715,6 +715,11 @@ def end_block(system: ActorSystem) -> None:
 def spawn_system_actor(system: ActorSystem, behavior: Behavior[M], name: str) -> ActorRef[M]:
     """Spawn an actor whose name begins with ``_``: it outlives the users' actors."""
     return system._spawn_system(behavior, name)  # pyright: ignore[reportPrivateUsage]  # as above
+
+
+def _cause(failure: BaseException, body: BaseException | None) -> BaseException | None:
+    """Return the cause to be shown for the failure of a system: its own, or what the body had raised before."""
+    return failure.__cause__ or (body if isinstance(body, Exception) else None)
 
 
 def _unwrapped(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> BaseException:

@@ -8,7 +8,7 @@ import pytest
 import trio
 from helpers.systems import fail
 
-from casty import CastyError, ClusteredActorSystem, MemoryNetwork
+from casty import CastyError, ClusteredActorSystem, MemoryNetwork, NodeDowned
 from casty.protocol.death_watch.machine import DeathWatch
 from casty.protocol.failure_detector.monitor import Availability
 from casty.protocol.gossip.machine import Dissemination
@@ -93,3 +93,17 @@ async def test_a_message_of_a_peer_by_which_a_machine_fails_is_refused(
             assert "LookupError: as a bug would" in caplog.text
         assert one.cluster.up_members == other.cluster.up_members == 2
         assert not one.cluster.unreachable_members
+
+
+async def test_what_the_block_has_raised_is_the_cause_where_the_node_is_downed_meanwhile(autojump_clock, nodes):
+    await nodes.join(*"bc")
+    with pytest.raises(NodeDowned) as caught:
+        async with node(nodes.network, "a", [("b", 2551)]) as system:
+            await system.wait_for(3)
+            for other in "bc":
+                nodes.network.cut("a", other)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise LookupError("of the block")
+    assert isinstance(caught.value.__cause__, LookupError)
