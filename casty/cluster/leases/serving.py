@@ -77,7 +77,11 @@ class ServingLease:
             await self._changed.wait()
 
     async def serves_ever(self) -> bool:
-        """Return whether this node serves, once it does or its membership has ended: then it never will."""
+        """Wait until this node serves, or never will.
+
+        Returns:
+            True once this node serves; False once its membership has ended.
+        """
         while not self.is_serving:
             if self._board.ended:
                 return False
