@@ -31,6 +31,8 @@ from casty.wire_types import WireType
 
 RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of one event or state, as of a message."""
+PACKER_BYTES_MAX: Final = 256 * 1024
+"""Bytes of a record after which a new packer is made: the buffer of one never shrinks."""
 NESTING_MAX: Final = TransportLimits().nesting_max
 
 
@@ -124,7 +126,10 @@ class StoredCodec:
         try:
             payload = self._pack(entry.encode(value))
         except FOREIGN as error:
+            self._pack = msgpack.Packer().pack
             raise entry.encode_fault(value, error) from None
+        if len(payload) > PACKER_BYTES_MAX:
+            self._pack = msgpack.Packer().pack
         if len(payload) > RECORD_BYTES_MAX:
             text = f"{entry.name}: {len(payload)} bytes are over the limit of {RECORD_BYTES_MAX}: store less"
             raise EncodeError(text)

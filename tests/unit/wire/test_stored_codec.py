@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
 from datetime import UTC, datetime
@@ -209,3 +210,18 @@ def test_an_upcaster_that_fails_is_named() -> None:
     with pytest.raises(DecodeError, match="the upcast of 'stored.Bad' from version 1 raised KeyError: 'name'"):
         StoredCodec().decode(record("stored.Bad", 1, {"item": "tea"}))
     assert event_class("stored.Bad") is bad
+
+
+@pytest.mark.parametrize("count", [1, 2**70])
+def test_no_room_of_a_large_record_is_kept(count: int) -> None:
+    codec = StoredCodec()
+    codec.encode(Loose("tea"))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        with pytest.raises(EncodeError):
+            codec.encode(Loose("t" * 20_000_000, count))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1_000_000
