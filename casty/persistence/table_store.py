@@ -175,9 +175,7 @@ class TableCalls:
         return await self.change(lambda tables: tables.claim(claimed, holder))
 
     async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
-        at = self.read_clock()
-        size = _size_of(records[0]) if len(records) == 1 else _size_of_all(records)
-        await self.change(lambda tables: tables.append(claim, persistence_id, after, records, at), size)
+        await self.change(*appended(claim, persistence_id, after, records, self.read_clock()))
 
     def reader(self, persistence_id: str, after: int) -> Fetch[Stored]:
         place = after
@@ -229,6 +227,14 @@ class TableCalls:
 
     async def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
         await self.change(lambda tables: tables.delete_state(claim, persistence_id, revision))
+
+
+def appended(
+    claim: Claim, persistence_id: str, after: int, records: Sequence[Record], at: float
+) -> tuple[Callable[[StoreTables], None], ChangeSize]:
+    """Return an append as a change, and its size."""
+    size = _size_of(records[0]) if len(records) == 1 else _size_of_all(records)
+    return lambda tables: tables.append(claim, persistence_id, after, records, at), size
 
 
 def _size_of(record: Record) -> ChangeSize:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from casty import ActorRef, Effect, event, message, nothing, persist, refuse
+from casty import ActorRef, Behavior, Behaviors, Effect, event, message, nothing, persist, refuse
 
 
 @event("carts.Added")
@@ -84,3 +84,7 @@ def decide(cart: Cart, command: CartCommand) -> Effect[CartEvent]:
             return nothing().reply(reply_to, 0).stop()
         case _ as never:
             assert_never(never)
+
+
+def cart(entity_id: str) -> Behavior[CartCommand]:
+    return Behaviors.event_sourced(empty=Cart(), decide=decide, apply=apply)

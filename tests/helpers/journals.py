@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import outcome
 import trio
 
 from casty.errors import Fenced, JournalUnavailable, JournalUncertain, SequenceConflict
@@ -167,6 +168,69 @@ class FaultyJournal:
 
     async def delete_state(self, claim: Claim, persistence_id: str, revision: int) -> None:
         raise NotImplementedError
+
+
+class BegunWrite:
+    """Append that tells of its outcome unless it is given up; its fate is its own."""
+
+    def __init__(self, done: Callable[[outcome.Outcome[None]], None], act: Callable[[], Awaitable[None]]) -> None:
+        self._done = done
+        self._act = act
+        self.is_given_up = False
+
+    def give_up(self) -> None:
+        self.is_given_up = True
+
+    async def run(self) -> None:
+        self.tell(await outcome.acapture(self._act))
+
+    def tell(self, found: outcome.Outcome[None]) -> None:
+        if not self.is_given_up:
+            self._done(found)
+
+
+@dataclass
+class CallingJournal(FaultyJournal):
+    """The same, calling back with the outcomes of appends."""
+
+    begun: list[BegunWrite] = field(default_factory=list)
+    is_held: bool = False
+    """Whether a test runs and ends the appends itself."""
+    is_full: bool = False
+    nurseries: list[trio.Nursery] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with super().open(), trio.open_nursery() as nursery:
+            writer: trio.Nursery = await nursery.start(self._write_begun)
+            try:
+                yield
+            finally:
+                self.nurseries.remove(writer)
+                writer.cancel_scope.cancel()
+
+    async def _write_begun(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        with trio.CancelScope(shield=True):  # as a thread or a server, it ends what was begun
+            async with trio.open_nursery() as writer:
+                self.nurseries.append(writer)
+                task_status.started(writer)
+                await trio.sleep_forever()
+
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[outcome.Outcome[None]], None],
+    ) -> BegunWrite | None:
+        if self.is_full:
+            return None
+        begun = BegunWrite(done, lambda: self.append(claim, persistence_id, after, records))
+        self.begun.append(begun)
+        if not self.is_held:
+            self.nurseries[0].start_soon(begun.run)
+        return begun
 
 
 async def looks(journal: Any, *ids: str) -> list[int | None]:

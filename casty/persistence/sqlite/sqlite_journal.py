@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from casty.journal import Claim, Record
+from casty.persistence.arguments import check_append
 from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY
 from casty.persistence.sqlite.file_systems import refuse_network_file_system
 from casty.persistence.sqlite.sqlite_workers import SqliteReader, SqliteWriter
 from casty.persistence.sqlite.worker_thread import WorkerThread
-from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal
+from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal, appended
+from casty.runtime.journaling.append_queue import BegunAppend
+
+if TYPE_CHECKING:
+    from outcome import Outcome
 
 T = TypeVar("T")
 
@@ -78,6 +84,36 @@ class SqliteJournal(TableJournal):
         finally:
             self._writer = None
             await writer.stop()  # the last to close moves the log into the file
+
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[Outcome[None]], None],
+    ) -> BegunAppend:
+        """Begin an append, and have its outcome told: for entities of this package, without a task for each append.
+
+        Parameters:
+            claim: Of the scope of the persistence id.
+            persistence_id: Of the events.
+            after: Number of the last event of this id.
+            records: At least one.
+            done: Function of the outcome, called in Trio's thread; it must not block or raise.
+
+        Returns:
+            The append, to be given up.
+
+        Raises:
+            ValueError: An argument is out of its bounds.
+            RuntimeError: The journal is not open.
+        """
+        check_append(claim, persistence_id, after, records)
+        if self._writer is None:
+            raise RuntimeError(NOT_OPEN.format(self))
+        act, size = appended(claim, persistence_id, after, records, self._read_clock())
+        return self._writer.begin(act, size, done)
 
     async def _change(self, act: Callable[[StoreTables], T], size: ChangeSize = LIGHT) -> T:
         if self._writer is None:

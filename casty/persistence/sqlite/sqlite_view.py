@@ -84,7 +84,7 @@ class SqliteViewer:
     def run(self, jobs: Sequence[Job[object]]) -> None:
         """Give each job its look."""
         for job in jobs:
-            if job.task is None:
+            if job.done is None:
                 continue
             try:
                 self._look(job)

@@ -56,7 +56,7 @@ class SqliteWriter:
 
     def run(self, jobs: Sequence[Job[object]]) -> None:
         """Make the changes of all jobs in one transaction. A refusal is of its own job; an error is of all."""
-        jobs = [job for job in jobs if job.task is not None]
+        jobs = [job for job in jobs if job.done is not None]
         if not jobs:
             return
         try:
@@ -160,7 +160,7 @@ class SqliteReader:
     def run(self, jobs: Sequence[Job[object]]) -> None:
         """Give each job its look, all at one state of the store; after an error the file is opened anew."""
         for job in jobs:
-            if job.task is None:
+            if job.done is None:
                 continue
             try:
                 connection = self._connection = self._connection or connect(self._path, is_reader=True)

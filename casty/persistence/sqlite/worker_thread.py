@@ -2,9 +2,9 @@
 
 Owns the queue and the ways in and out of the thread. It must not know databases: a `ThreadWork` makes the calls.
 
-A task waits for its outcome without a lock or an event of its own: the thread hands whole batches back to Trio, in one
-`run_sync_soon`, and there each task is rescheduled. Trio's pool of threads would make a hop for each call, and its
-limit may be used up by others.
+A caller waits for its outcome without a lock or an event of its own: the thread hands whole batches back to Trio, in
+one `run_sync_soon`, and there each task is rescheduled, or each outcome told. Trio's pool of threads would make a hop
+for each call, and its limit may be used up by others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, Protocol, TypeVar, cast
 
@@ -20,6 +21,7 @@ import trio
 
 from casty.errors import JournalUncertain
 from casty.persistence.table_store import ChangeSize, StoreTables
+from casty.runtime.waking import WOKEN
 
 T = TypeVar("T")
 
@@ -33,23 +35,30 @@ logger = logging.getLogger("casty.persistence")
 
 
 class Job(Generic[T]):
-    """One call, and the task waiting for it; None where it has given up."""
+    """One call, and the function of its outcome; None where its caller has given up."""
 
-    __slots__ = ("act", "outcome", "size", "task")
+    __slots__ = ("act", "done", "outcome", "size")
 
-    def __init__(self, act: Callable[[StoreTables], T], size: ChangeSize, task: trio.lowlevel.Task) -> None:
+    def __init__(
+        self, act: Callable[[StoreTables], T], size: ChangeSize, done: Callable[[outcome.Outcome[T]], object]
+    ) -> None:
         self.act = act
         self.size = size
-        self.task: trio.lowlevel.Task | None = task
+        self.done: Callable[[outcome.Outcome[T]], object] | None = done
         self.outcome: outcome.Outcome[T] | None = None
 
     def run(self, tables: StoreTables) -> None:
         """Make the call and keep its result; an error is raised."""
-        self.outcome = outcome.Value(self.act(tables))
+        result = self.act(tables)
+        self.outcome = outcome.Value(result) if result is not None else cast("outcome.Outcome[T]", WOKEN)
 
     def fail(self, error: Exception) -> None:
         """Keep an error as the outcome."""
         self.outcome = outcome.Error(error)
+
+    def give_up(self) -> None:
+        """Leave the call to its fate."""
+        self.done = None
 
 
 class ThreadWork(Protocol):
@@ -97,16 +106,22 @@ class WorkerThread:
     async def submit(self, act: Callable[[StoreTables], T], size: ChangeSize) -> T:
         """Make a call in the thread, and return its result. A caller giving up leaves the call to its fate."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        job = cast("Job[object]", Job(act, size, trio.lowlevel.current_task()))
-        self._pending.add(job)
-        self._queue.put(job)
+        job = self.begin(act, size, partial(trio.lowlevel.reschedule, trio.lowlevel.current_task()))
 
         def give_up(_: object) -> trio.lowlevel.Abort:
-            job.task = None
-            self._pending.discard(job)
+            job.give_up()
             return trio.lowlevel.Abort.SUCCEEDED
 
         return cast("T", await trio.lowlevel.wait_task_rescheduled(give_up))
+
+    def begin(
+        self, act: Callable[[StoreTables], T], size: ChangeSize, done: Callable[[outcome.Outcome[T]], object]
+    ) -> Job[T]:
+        """Make a call in the thread, and have its outcome told in Trio's, by a function that must not raise."""
+        job = Job(act, size, done)
+        self._pending.add(cast("Job[object]", job))
+        self._queue.put(cast("Job[object]", job))
+        return job
 
     async def stop(self) -> None:
         """End the thread once all calls before are made; after some seconds leave it alone."""
@@ -117,9 +132,9 @@ class WorkerThread:
         logger.error("%s has not ended within %g s: the disk does not answer", self._name, STOP_TIMEOUT)
         late = JournalUncertain(f"the store was closed, and has not answered within {STOP_TIMEOUT:g} s")
         for job in self._pending:  # not by their outcomes: the thread may write one at this moment, before its COMMIT
-            task, job.task = job.task, None
-            if task is not None:
-                trio.lowlevel.reschedule(task, outcome.Error(late))
+            done, job.done = job.done, None
+            if done is not None:
+                done(outcome.Error(late))
         self._pending.clear()
 
     def _main(self) -> None:
@@ -169,7 +184,7 @@ class WorkerThread:
 
     def _deliver(self, batch: Sequence[Job[object]]) -> None:
         for job in batch:
-            task, job.task = job.task, None
+            done, job.done = job.done, None
             self._pending.discard(job)
-            if task is not None and job.outcome is not None:
-                trio.lowlevel.reschedule(task, job.outcome)
+            if done is not None and job.outcome is not None:
+                done(job.outcome)

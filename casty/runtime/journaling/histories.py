@@ -20,11 +20,13 @@ def histories_of(journal: object) -> HistoryStore | None:
     inherited `history` passes it over, and a wrong state would be the silent outcome. So `history` has to be of the
     class of the other two or of one derived from it, and never that of an object behind a wrapper's `__getattr__`.
     """
-    if not isinstance(journal, HistoryStore):
-        return None
-    history = _distance(journal, "history")
-    is_newest = 0 <= history < _FAR and history <= min(_distance(journal, "read"), _distance(journal, "load"))
-    return journal if is_newest else None
+    return journal if isinstance(journal, HistoryStore) and is_newest(journal, "history", "read", "load") else None
+
+
+def is_newest(journal: object, name: str, *others: str) -> bool:
+    """Return whether a method is of the class of some others, or of one derived from it."""
+    place = _distance(journal, name)
+    return 0 <= place < _FAR and place <= min(_distance(journal, other) for other in others)
 
 
 def _distance(journal: object, name: str) -> int:

@@ -40,6 +40,11 @@ class ScopeClaim:
     def __repr__(self) -> str:
         return f"<ScopeClaim {self.scope} {'none' if self._claim is None else self._claim.number}>"
 
+    @property
+    def known(self) -> Claim | None:
+        """The claim, None where it has to be made."""
+        return self._claim
+
     async def current(self) -> Claim:
         """Return the claim, made first where there is none. Raises JournalError."""
         if self._claim is not None:

@@ -16,6 +16,7 @@ import trio
 from casty.config import SystemConfig
 from casty.errors import ConfigError
 from casty.journal import Journal, JournalRewound, SnapshotStore, StateStore
+from casty.runtime.journaling.append_queue import append_queue_of
 from casty.runtime.journaling.first_attempts import try_at_start
 from casty.runtime.journaling.histories import histories_of
 from casty.runtime.journaling.scope_claim import ScopeClaim
@@ -69,6 +70,7 @@ class SystemJournal:
         self.snapshots: SnapshotStore | None = journal if isinstance(journal, SnapshotStore) else None
         self.states: StateStore | None = journal if isinstance(journal, StateStore) else None
         self.histories = histories_of(journal)
+        self.appends = append_queue_of(journal)
         self.codec = StoredCodec(wire_types)
         self.recoveries = trio.CapacityLimiter(config.recoveries_max)
         """Bound of the recoveries at one time; first come, first served."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never, cast
+from typing import TYPE_CHECKING, Final, assert_never, cast
 
 import trio
 
@@ -32,12 +32,16 @@ from casty.protocol.event_sourcing.machine import (
     TakeSnapshot,
 )
 from casty.refs import ActorRef
+from casty.runtime.journaling.append_queue import BegunAppend
 from casty.runtime.journaling.system_journal import EntityScope, SystemJournal
 from casty.runtime.messaging.ask import refuse, refuse_asks
 from casty.runtime.messaging.ref import tell_or_drop
 from casty.runtime.sourcing.recovery import Recovery
 from casty.runtime.system.context import ActorLog
 from casty.runtime.system.kernel import Kernel
+
+if TYPE_CHECKING:
+    from outcome import Outcome
 
 CLAIMS_TRIED_MAX: Final = 3
 """Claims of this system itself, one after the other, for one write."""
@@ -90,16 +94,28 @@ class SourcedStore:
                     case _ as never:
                         assert_never(never)
                 return
-            except Fenced:
-                if not scope.is_replaced(claim):
-                    scope.give_up(claim)
+            except BaseException as error:
+                if not self.note_failed_write(claim, error):
                     raise
-            except (JournalUnavailable, SequenceConflict):
-                raise
-            except BaseException:  # it may be written yet, unless a newer claim keeps it out
-                scope.give_up(claim)
-                raise
         raise JournalUnavailable(f"the claim of {scope.scope!r} was replaced {CLAIMS_TRIED_MAX} times during a write")
+
+    def begin_append(
+        self, claim: Claim, write: AppendEvents, done: Callable[[Outcome[None]], None]
+    ) -> BegunAppend | None:
+        """Begin to write under a claim; None where `append` has to do it. An error is for `note_failed_write` too."""
+        appends = self.place.journal.appends
+        if appends is None:
+            return None
+        return appends.begin_append(claim, self.machine.persistence_id, write.after, write.records, done)
+
+    def note_failed_write(self, claim: Claim, error: BaseException) -> bool:
+        """Take note of a failed write; return whether it is to be tried again, under the claim in place of its own."""
+        scope = self.place.scope.claim
+        if isinstance(error, Fenced) and scope.is_replaced(claim):
+            return True
+        if not isinstance(error, (JournalUnavailable, SequenceConflict)):
+            scope.give_up(claim)  # it is void, or the events may be written yet unless a newer claim keeps them out
+        return False
 
     def perform(self, steps: Sequence[SourcedStep]) -> None:
         """Do all steps in order; a failed one keeps none of the others."""

@@ -4,10 +4,11 @@ Owns the entities with a mailbox, the order of their turns, and the tasks for ap
 shards or passivation (`entity_table` orders starts and ends), and decides nothing (`SourcedMachine` does).
 
 How it works: a command goes into the mailbox of its entity, and the first one wakes the one task of the kind, to serve
-all entities with commands. A turn takes the commands there are, and ends with the append of their events, in one of a
-bounded number of tasks; what comes meanwhile is the next turn. An entity that has rested for the longest time, of more
-than a bounded number, leaves its mailbox and its machine: its state and numbers stay in the table. The task is that of
-an actor beside the entities, so it ends as actors do. `SourcedActor` is the plain twin, with a task for one entity.
+all entities with commands. A turn takes the commands there are, and ends with the append of their events: begun at
+once at a store that calls back (`PureAppends`), or in one of a bounded number of tasks. What comes meanwhile is the
+next turn. An entity that has rested for the longest time, of more than a bounded number, leaves its mailbox and its
+machine: its state and numbers stay in the table. The task is that of an actor beside the entities, so it ends as actors
+do. `SourcedActor` is the plain twin, with a task for one entity.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import trio
 
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.sharding.pure.journal_tasks import JournalTasks
+from casty.cluster.sharding.pure.pure_appends import PureAppend, PureAppends
 from casty.cluster.sharding.pure.pure_entity import PureEntity
 from casty.cluster.sharding.pure.pure_host import PureHost
 from casty.cluster.sharding.pure.pure_models import PureModel
@@ -27,17 +29,13 @@ from casty.cluster.sharding.pure.pure_news import tell_end, tell_failure, tell_s
 from casty.errors import JournalUnavailable, JournalUncertain
 from casty.protocol.event_sourcing.machine import SourcedMachine, SourcedPhase
 from casty.protocol.sharding.entities.entity_cell import EntityCell
-from casty.protocol.sharding.entities.entity_events import EntityMessage
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.journaling.system_journal import SystemJournal, id_in_use
 from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.inbox import Inbox
-from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, Request
-from casty.runtime.messaging.queueing.notices import TerminatedNotice
-from casty.runtime.messaging.requests import open_request
-from casty.runtime.messaging.signals import PILL
+from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING
 from casty.runtime.sourcing.sourced_store import SourcedPlace
 from casty.runtime.system.kernel import Kernel
 from casty.runtime.waking import WOKEN
@@ -77,6 +75,7 @@ class PureEntities:
         self._task: trio.lowlevel.Task | None = None
         self._is_parked = False
         self._recoveries = JournalTasks(self._recover, kernel.config.recoveries_max)
+        self._appends = PureAppends(self._settle, self._give_up, WRITES_MAX)
         self._writes = JournalTasks(self._write, WRITES_MAX)
         self._snapshots = JournalTasks(self._save, SNAPSHOTS_MAX)
         self._at_work = 0
@@ -147,7 +146,7 @@ class PureEntities:
         self._host.pure_over(frozenset(known))
         for number, entity in known.items():
             self._refuse_decided(entity)
-            left = self._left_by(entity)
+            left = entity.close_mailbox()
             tell_end(entity)
             self._host.pure_ended(entity.record, number, left, None)
 
@@ -167,6 +166,7 @@ class PureEntities:
             async with trio.open_nursery() as nursery:
                 for workers in (self._recoveries, self._writes, self._snapshots):
                     workers.open(nursery)
+                nursery.start_soon(self._appends.run)
                 nursery.start_soon(self._serve_all)
                 async for _ in inbox:
                     pass
@@ -221,7 +221,7 @@ class PureEntities:
             self._serving.serves_at,
         )
         try:
-            while not machine.is_full and (message := self._take(entity)) is not NOTHING:
+            while not machine.is_full and (message := entity.take()) is not NOTHING:
                 count += 1
                 perform(machine.decide(message))
                 if not serves_at(now()):
@@ -240,7 +240,11 @@ class PureEntities:
         write = machine.flush()
         if write is not None:
             entity.write = write
-            self._begin(entity, self._writes)
+            if self._appends.begin(entity):
+                entity.is_at_work = True
+                self._at_work += 1
+            else:
+                self._begin(entity, self._writes)
         elif entity.failure is not None:
             self._fail_with(entity)
         elif machine.is_stopped or (entity.is_stopping and not mailbox.has_next):
@@ -249,26 +253,6 @@ class PureEntities:
             self.give_turn(entity)
         else:
             self._rest(entity)
-
-    def _take(self, entity: PureEntity) -> object:
-        """Return the next command; NOTHING for none."""
-        mailbox = entity.mailbox
-        while True:
-            source = mailbox.front or mailbox.messages
-            message = source.popleft() if source and not mailbox.senders else mailbox.take()
-            if message is NOTHING:
-                return NOTHING
-            if type(message) is Request:
-                message = open_request(entity, message)
-            elif type(message) is TerminatedNotice:
-                mailbox.notice_taken()
-                mailbox.take_turns()
-                continue
-            elif message is PILL:
-                entity.is_stopping = True
-                return NOTHING
-            if message is not NOTHING:
-                return message
 
     def _serve_unread(self, entity: PureEntity) -> int:
         """Read an entity without a state again; refuse what waits where that was in vain."""
@@ -284,7 +268,7 @@ class PureEntities:
             self._begin(entity, self._recoveries)
             return 0
         entity.is_refusing = False
-        while (message := self._take(entity)) is not NOTHING:
+        while (message := entity.take()) is not NOTHING:
             entity.store.refuse(message)
             count += 1
         self.kernel.counters.delivered += count
@@ -337,12 +321,37 @@ class PureEntities:
             entity.is_refusing = False
         self.give_turn(entity)
 
-    async def _write(self, entity: PureEntity) -> None:
-        machine, store, write = entity.machine, entity.store, entity.write
-        assert write is not None
-        entity.write = None
+    def _settle(self, append: PureAppend) -> None:
+        """Go on behind an append."""
+        entity, outcome = append.entity, append.outcome
+        assert outcome is not None
         try:
-            await store.append(write)
+            outcome.unwrap()
+        except BaseException as error:  # as in `_write`
+            if entity.store.note_failed_write(append.claim, error):
+                self._writes.put(entity)
+                return
+            self._done(entity)
+            self._write_failed(entity, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._done(entity)
+            self._written(entity)
+
+    def _give_up(self, append: PureAppend) -> None:
+        """End an entity with an append that nobody knows the outcome of."""
+        entity, error = append.entity, JournalUncertain("the entity was stopped while its events were being stored")
+        entity.store.note_failed_write(append.claim, error)
+        self._done(entity)
+        entity.store.perform(entity.machine.write_failed(error))
+        self._end(entity)
+
+    async def _write(self, entity: PureEntity) -> None:
+        write = entity.write
+        assert write is not None
+        try:
+            await entity.store.append(write)
         except BaseException as error:  # no asker may wait for an outcome that nobody looks at any more
             self._done(entity)
             self._write_failed(entity, error)
@@ -350,6 +359,11 @@ class PureEntities:
                 raise
             return
         self._done(entity)
+        self._written(entity)
+
+    def _written(self, entity: PureEntity) -> None:
+        machine, store = entity.machine, entity.store
+        entity.write = None
         try:
             store.perform(machine.written())
         except Exception as error:  # a reply that cannot be sent
@@ -368,6 +382,7 @@ class PureEntities:
 
     def _write_failed(self, entity: PureEntity, error: BaseException) -> None:
         machine, store = entity.machine, entity.store
+        entity.write = None
         store.perform(machine.write_failed(error))
         if isinstance(error, (JournalUnavailable, JournalUncertain)):
             store.log.warning("%s was not appended to: %s", machine.persistence_id, error)
@@ -414,6 +429,8 @@ class PureEntities:
 
     def _abandon(self, entity: PureEntity) -> None:
         """End an entity, whatever it does; what was decided and not handed to the journal is certainly not stored."""
+        if self._appends.end(entity) and entity.ended:
+            return
         is_appending = entity.machine.phase is SourcedPhase.appending
         if entity.is_at_work:
             if not (self._writes if is_appending else self._recoveries).drop(entity):
@@ -444,17 +461,9 @@ class PureEntities:
         self._forget(entity)
         self._count -= 1
         self.kernel.counters.actors -= 1
-        left = self._left_by(entity)
+        left = entity.close_mailbox()
         tell_end(entity)
         self._host.pure_ended(entity.record, number, left, entity.error)
-
-    def _left_by(self, entity: PureEntity) -> tuple[EntityMessage, ...]:
-        record = entity.record
-        return tuple(
-            EntityMessage(record.entity_id, record.shard, record.epoch, one)
-            for one in entity.mailbox.close()
-            if one is not PILL
-        )
 
     def _forget(self, entity: PureEntity) -> None:
         del self._known[entity.record.activation]

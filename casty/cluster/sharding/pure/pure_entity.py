@@ -13,12 +13,16 @@ import trio
 from casty.config import Mailbox
 from casty.protocol.event_sourcing.machine import AppendEvents, SourcedMachine, StoreValue
 from casty.protocol.sharding.entities.entity_cell import EntityCell
+from casty.protocol.sharding.entities.entity_events import EntityMessage
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.fast_shared_tasks import RESTING
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.checked_ref import ref_to
-from casty.runtime.messaging.mailbox import MessageQueue
+from casty.runtime.messaging.mailbox import NOTHING, MessageQueue, Request
+from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import LocalRef
+from casty.runtime.messaging.requests import open_request
+from casty.runtime.messaging.signals import PILL
 from casty.runtime.ports import Recipient, WatchedBy, Watcher
 from casty.runtime.sourcing.sourced_store import SourcedPlace, SourcedStore
 from casty.runtime.system.context import ActorLog
@@ -156,6 +160,35 @@ class PureEntity(WatchedBy):
         self.mailbox.close()
         self.mailbox.let_go()
         del self.store, self.ref
+
+    def take(self) -> object:
+        """Return the next command; NOTHING for none."""
+        mailbox = self.mailbox
+        while True:
+            source = mailbox.front or mailbox.messages
+            message = source.popleft() if source and not mailbox.senders else mailbox.take()
+            if message is NOTHING:
+                return NOTHING
+            if type(message) is Request:
+                message = open_request(self, message)
+            elif type(message) is TerminatedNotice:
+                mailbox.notice_taken()
+                mailbox.take_turns()
+                continue
+            elif message is PILL:
+                self.is_stopping = True
+                return NOTHING
+            if message is not NOTHING:
+                return message
+
+    def close_mailbox(self) -> tuple[EntityMessage, ...]:
+        """Take no command any more, and return those left."""
+        record = self.record
+        return tuple(
+            EntityMessage(record.entity_id, record.shard, record.epoch, one)
+            for one in self.mailbox.close()
+            if one is not PILL
+        )
 
     # As an actor
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import trio
-from helpers.carts import Add, Added, Cart, CartCommand, Get, Leave, apply, decide
-from helpers.journals import FaultyJournal
+from helpers.carts import Add, Added, Cart, CartCommand, Get, Leave, apply, cart, decide
+from helpers.journals import CallingJournal, FaultyJournal
 from trio.testing import wait_all_tasks_blocked
 
 from casty import (
@@ -42,13 +42,15 @@ from casty.errors import JournalDamaged, JournalUnavailable, JournalUncertain
 STORED = EntityKey[CartCommand]("stored-carts")
 
 
-def cart(entity_id: str) -> Behavior[CartCommand]:
-    return Behaviors.event_sourced(empty=Cart(), decide=decide, apply=apply)
-
-
 def cart_with_a_task(entity_id: str) -> Behavior[CartCommand]:
     """Return a behaviour whose wrapper needs an actor."""
     return Behaviors.supervise(cart(entity_id), OneForOneStrategy(decider=lambda error: Directive.stop))
+
+
+@pytest.fixture(autouse=True, params=[FaultyJournal, CallingJournal])
+def kind_of_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of appending, for all tests."""
+    monkeypatch.setitem(globals(), "FaultyJournal", request.param)
 
 
 @pytest.fixture(params=[cart, cart_with_a_task])
