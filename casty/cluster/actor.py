@@ -47,6 +47,8 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import KEPT_SECONDS
 
 CLUSTER_PATH = "/_cluster"
+STORE_TEXT_MAX = 512
+"""Characters of a journal's own words for its store: those of a user's class may be without end."""
 
 ClusterMessage: TypeAlias = ClusterCmd | Finish | AddressesFound | Terminated
 
@@ -99,7 +101,9 @@ def _spawn_subsystems(
 ) -> Subsystems:
     names = sorted(one.name for one in node.system.wire_types)[:TYPES_NAMED_MAX]
     wire_types = WireTypesDigest(node.codec.wire_types_digest(), tuple(names))
-    settings = topology_settings(node.settings, node.lease_id, wire_types, node.journal_id)
+    journal = node.kernel.journal
+    store = "" if journal is None else repr(journal.journal)[:STORE_TEXT_MAX]
+    settings = topology_settings(node.settings, node.lease_id, wire_types, node.journal_id, store)
     machine = Topology(node.member, seeds, settings, rng, node.last)
     gossip = dissemination_of(node.self_node, settings, rng, [table.replicated for table in extensions.tables])
     availability = availability_of(node.self_node, node.settings)

@@ -21,9 +21,16 @@ from casty.protocol.state.registry import Registry
 
 
 def topology_settings(
-    settings: ClusterSettings, lease: str = "", wire_types: WireTypesDigest | None = None, journal: str = ""
+    settings: ClusterSettings,
+    lease: str = "",
+    wire_types: WireTypesDigest | None = None,
+    journal: str = "",
+    store: str = "",
 ) -> TopologySettings:
-    """Return the settings of a node for its membership machine; ``lease`` and ``journal`` identify its stores."""
+    """Return the settings of a node for its membership machine.
+
+    ``lease`` and ``journal`` identify its stores, ``store`` names the one of the journal.
+    """
     return TopologySettings(
         gossip_interval=settings.gossip_interval,
         gossip_fanout=settings.gossip_fanout,
@@ -35,6 +42,7 @@ def topology_settings(
         allow_new_cluster=settings.allow_new_cluster,
         wire_types=wire_types or WireTypesDigest(),
         journal=journal,
+        store=store,
     )
 
 

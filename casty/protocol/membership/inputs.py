@@ -35,6 +35,8 @@ class TopologySettings:
     wire_types: WireTypesDigest = WireTypesDigest()
     journal: str = ""
     """Identity of the store of durable state, "" without one."""
+    store: str = ""
+    """Store of the journal in words, for whoever runs this node; other nodes are not told."""
 
     @property
     def shared(self) -> JoinSettings:

@@ -58,6 +58,10 @@ ASKED_MAX = 64
 KNOWN_MAX = 256
 """Former members asked besides the seeds."""
 IN_NONE = (JoinState.not_in_cluster, JoinState.waiting)
+OTHER_STORE = (
+    "This node opened {}, and the members share another store: an entity that moved here would be without its events. "
+    "Give it their store: the same database and schema of PostgreSQL, or, on their host, the same file of SQLite"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Joining:
     rng: Rng
     last: LastMembership | None = None
     """Knowledge of the last run, if this node remembers it."""
+    store: str = ""
+    """Store of the journal in words: its identity, known to the seeds, says nothing to whoever runs the node."""
     _seeds: dict[NodeAddress, _Seed] = field(init=False)
     _asked: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
     _delay: float = field(init=False, default=PROBE_DELAY_MIN)
@@ -209,12 +215,15 @@ class Joining:
 
     def _refused(self, name: NodeAddress, sender: UniqueAddress, answer: JoinAnswer) -> list[JoiningEffect]:
         """Return the effects of a refusal: of a seed it is for good; elsewhere another cluster may be."""
+        reason = answer.reason
+        if self.settings.is_refused_for_journal(reason):
+            reason = f"{reason}. {OTHER_STORE.format(self.store or self.settings.journal)}"
         if name in self.founding.seeds:
-            return [JoinFailed(f"{sender.address} refused this node: {answer.reason}")]
-        if name not in self.founding.found or answer.reason == self._last_reason:
+            return [JoinFailed(f"{sender.address} refused this node: {reason}")]
+        if name not in self.founding.found or reason == self._last_reason:
             return []
-        self._last_reason = answer.reason
-        return [Note(Severity.warning, f"{sender.address}, which was found, refuses this node: {answer.reason}")]
+        self._last_reason = reason
+        return [Note(Severity.warning, f"{sender.address}, which was found, refuses this node: {reason}")]
 
     def _former_of(self, answer: JoinAnswer) -> UniqueAddress | None:
         """Return the run, in the cluster of this node's former membership, of an answering node now in none."""

@@ -113,7 +113,7 @@ class Topology:
         settings = self.settings
         self._node = self.member.unique
         self._founding = Founding(self._node, self.seeds, settings.allow_new_cluster)
-        self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last)
+        self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last, settings.store)
         self._cluster_merge = ClusterMerge(self.member, settings.shared, self._founding, self.rng)
         self._exchange = GossipReceiver(self._node, self.rng, settings.downing)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)

@@ -63,6 +63,10 @@ class JoinSettings:
             return _differ("journal", self.journal, theirs.journal)
         return None
 
+    def is_refused_for_journal(self, reason: str) -> bool:
+        """Return whether a refusal of a node with these settings is for its journal."""
+        return bool(self.journal) and reason.startswith("expected journal ")
+
 
 def _differ(setting: str, expected: object, found: object) -> str:
     return f"expected {setting} {repr(expected)[:TEXT_MAX]}, as the cluster has it, found {repr(found)[:TEXT_MAX]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -198,6 +199,19 @@ def test_one_member_is_asked_to_let_this_node_in_until_the_next_round() -> None:
 def test_refusal_is_handed_on_with_its_reason() -> None:
     effects = answered(joining("c", "a"), "a", JoinState.refused, 0.1, reason="settings must agree")
     assert effects == [JoinFailed("a:2551 refused this node: settings must agree")]
+
+
+def test_refusal_for_another_journal_names_the_store_and_what_to_do() -> None:
+    settings, founding = replace(SETTINGS, journal="mine"), Founding(run_of("c"), (address("a"),), False)
+    machine = Joining(member("c", "joining"), settings, founding, random.Random(1), store="<SqliteJournal /data/c.db>")
+    theirs = replace(SETTINGS, journal="ours").difference(settings)
+    [failed] = answered(machine, "a", JoinState.refused, 0.1, reason=f"{theirs} at c:2551")
+    assert isinstance(failed, JoinFailed)
+    assert "expected journal 'ours', as the cluster has it, found 'mine' at c:2551. " in failed.reason
+    assert "This node opened <SqliteJournal /data/c.db>, and the members share another store" in failed.reason
+    assert "Give it their store: the same database and schema of PostgreSQL, or" in failed.reason
+    other = answered(machine, "a", JoinState.refused, 0.1, reason="expected min_members 1, found 2")
+    assert other == [JoinFailed("a:2551 refused this node: expected min_members 1, found 2")]
 
 
 @pytest.mark.parametrize("state", list(JoinState))
