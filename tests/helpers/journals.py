@@ -13,6 +13,7 @@ import trio
 
 from casty.errors import Fenced, JournalUnavailable, JournalUncertain, SequenceConflict
 from casty.journal import Claim, Record, Stored, StoredSnapshot
+from casty.runtime.journaling.append_queue import AppendQueue
 
 Fault = Literal["unavailable", "uncertain and lost", "uncertain and written"]
 
@@ -231,6 +232,28 @@ class CallingJournal(FaultyJournal):
         if not self.is_held:
             self.nurseries[0].start_soon(begun.run)
         return begun
+
+
+async def append_begun(
+    journal: AppendQueue, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]
+) -> None:
+    """Begin an append, wait until its outcome is told, and raise it; a cancelled caller gives the append up."""
+    found: list[outcome.Outcome[None]] = []
+    is_told = trio.Event()
+
+    def done(told: outcome.Outcome[None]) -> None:
+        found.append(told)
+        is_told.set()
+
+    await trio.lowlevel.checkpoint_if_cancelled()
+    begun = journal.begin_append(claim, persistence_id, after, records, done)
+    assert begun is not None, "there is no room"
+    try:
+        await is_told.wait()
+    finally:
+        begun.give_up()
+    (told,) = found
+    told.unwrap()
 
 
 async def looks(journal: Any, *ids: str) -> list[int | None]:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import trio
 import trio.testing
-from helpers.journals import looks
+from helpers.journals import append_begun, looks
 from postgres_server import PostgresServer, folder_of_its_own
 
 from casty.errors import (
@@ -29,9 +29,21 @@ from casty.persistence.postgres import PostgresJournal, connections, frozen_hold
 from casty.persistence.postgres.packed_rows import unpack_events
 from casty.persistence.postgres.steps import STEPS, make_tables
 from casty.persistence.postgres.trio_connection import TrioConnection
+from casty.runtime.journaling.append_queue import append_queue_of
 from casty.testing import HISTORY_PROMISES, JOURNAL_PROMISES, SNAPSHOT_PROMISES, STATE_PROMISES, check_journal
 
 HANG = 30
+
+
+class Begun(PostgresJournal):
+    """Its appends are begun and told of, as those of entities."""
+
+    async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
+        await append_begun(self, claim, persistence_id, after, records)
+
+
+BOTH = [PostgresJournal, Begun]
+"""Two ways of an append."""
 
 
 def event(text: object, command_id: str = "") -> Record:
@@ -55,8 +67,8 @@ async def whole_tail(journal: Journal) -> list[Stored]:
 
 
 @pytest.fixture
-async def journal(dsn: str) -> AsyncIterator[PostgresJournal]:
-    made = PostgresJournal(dsn)
+async def journal(dsn: str, request: pytest.FixtureRequest) -> AsyncIterator[PostgresJournal]:
+    made: PostgresJournal = getattr(request, "param", PostgresJournal)(dsn)
     async with made.open():
         yield made
 
@@ -78,6 +90,7 @@ def test_it_is_a_journal_and_a_store_of_snapshots_and_values() -> None:
     journal = PostgresJournal("postgresql://shop:secret@db.example/shop")
     assert isinstance(journal, Journal) and isinstance(journal, SnapshotStore) and isinstance(journal, StateStore)
     assert "secret" not in repr(journal) and "db.example" in repr(journal)
+    assert append_queue_of(journal) is journal and append_queue_of(Begun("host=x")) is None
 
 
 # What can be wrong before the first event
@@ -211,6 +224,11 @@ async def test_it_keeps_the_promises_of_a_journal(postgres: PostgresServer, prom
     await check_journal(lambda: PostgresJournal(postgres.dsn()), promise)
 
 
+@pytest.mark.parametrize("promise", JOURNAL_PROMISES)
+async def test_begun_appends_keep_them_too(postgres: PostgresServer, promise: str) -> None:
+    await check_journal(lambda: Begun(postgres.dsn()), promise)
+
+
 # Batches
 
 
@@ -258,6 +276,7 @@ async def test_writes_that_wait_share_a_transaction(dsn: str, journal: PostgresJ
     assert after - before < 64 * 20 / 8, "no group was made"
 
 
+@pytest.mark.parametrize("journal", BOTH, indirect=True)
 async def test_writes_of_one_id_that_follow_one_another_share_an_append(dsn: str, journal: PostgresJournal) -> None:
     claim = await claimed(journal, "s")
     calls = [appending(journal, claim, "a", number, f"{number}") for number in range(30)]
@@ -265,6 +284,7 @@ async def test_writes_of_one_id_that_follow_one_another_share_an_append(dsn: str
     assert await events(journal, "a") == [f"{number}" for number in range(30)]
 
 
+@pytest.mark.parametrize("journal", BOTH, indirect=True)
 async def test_what_follows_a_refused_write_is_dropped_with_it(dsn: str, journal: PostgresJournal) -> None:
     claim = await claimed(journal, "s")
     await journal.append(claim, "a", 0, [event("first")])
@@ -280,6 +300,7 @@ async def test_what_follows_a_refused_write_is_dropped_with_it(dsn: str, journal
     assert await events(journal, "c") == ["fits"]
 
 
+@pytest.mark.parametrize("journal", BOTH, indirect=True)
 async def test_a_refused_write_and_a_bad_one_do_not_harm_the_others_of_their_batch(
     dsn: str, journal: PostgresJournal
 ) -> None:
@@ -490,6 +511,7 @@ async def test_looks_at_a_server_that_is_gone_fail_all_of_them_and_the_next_one_
         assert history is not None and history.payloads == [name.encode()]
 
 
+@pytest.mark.parametrize("journal", BOTH, indirect=True)
 async def test_every_acknowledged_event_is_there_after_sessions_were_ended_again_and_again(
     dsn: str, journal: PostgresJournal
 ) -> None:
@@ -577,12 +599,13 @@ class Proxy:
         self._scopes.clear()
 
 
+@pytest.mark.parametrize("kind", BOTH)
 async def test_a_connection_lost_after_the_statement_left_is_uncertain_and_the_event_is_found(
-    dsn: str, postgres: PostgresServer
+    dsn: str, postgres: PostgresServer, kind: type[PostgresJournal]
 ) -> None:
     async with proxy(postgres) as way:
         database = dsn.partition("dbname='")[2].partition("'")[0]
-        journal = PostgresJournal(f"host=127.0.0.1 port={way.port} user=postgres dbname={database}")
+        journal = kind(f"host=127.0.0.1 port={way.port} user=postgres dbname={database}")
         async with journal.open():
             claim = await claimed(journal, "s")
             await journal.append(claim, "a", 0, [event("first")])
@@ -625,8 +648,11 @@ async def test_a_session_with_last_words_is_replaced_before_its_connection_ends(
                 await journal.append(claim, "a", 1, [event("second")])
 
 
-async def test_a_server_that_restarts_is_found_again(dsn: str, postgres: PostgresServer) -> None:
-    journal = PostgresJournal(dsn)
+@pytest.mark.parametrize("kind", BOTH)
+async def test_a_server_that_restarts_is_found_again(
+    dsn: str, postgres: PostgresServer, kind: type[PostgresJournal]
+) -> None:
+    journal = kind(dsn)
     async with journal.open():
         claim = await claimed(journal, "s")
         await journal.append(claim, "a", 0, [event("before")])
@@ -646,8 +672,9 @@ async def test_a_server_that_restarts_is_found_again(dsn: str, postgres: Postgre
         assert await events(journal, "a") == ["before", "after"]
 
 
+@pytest.mark.parametrize("kind", BOTH)
 async def test_after_a_fail_over_every_scope_is_claimed_anew(
-    postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+    postgres: PostgresServer, caplog: pytest.LogCaptureFixture, kind: type[PostgresJournal]
 ) -> None:
     database = "failover"
     postgres.sql(f"CREATE DATABASE {database}")
@@ -659,7 +686,7 @@ async def test_after_a_fail_over_every_scope_is_claimed_anew(
                 f"host={postgres.folder},{standby.folder} port={postgres.port},{standby.port} "
                 f"user=postgres dbname={database}"
             )
-            journal = PostgresJournal(dsn)
+            journal = kind(dsn)
             async with journal.open():
                 old = await claimed(journal, "s")
                 await journal.append(old, "a", 0, [event("replicated")])
@@ -827,8 +854,9 @@ async def test_errors_of_the_block_leave_as_they_are(dsn: str) -> None:
     assert caught.value.exceptions == group.exceptions
 
 
-async def test_leaving_waits_for_what_was_begun_and_leaves_no_session(dsn: str) -> None:
-    journal = PostgresJournal(dsn)
+@pytest.mark.parametrize("kind", BOTH)
+async def test_leaving_waits_for_what_was_begun_and_leaves_no_session(dsn: str, kind: type[PostgresJournal]) -> None:
+    journal = kind(dsn)
     outcomes: Counter[str] = Counter()
 
     async def write(claim: Claim, number: int) -> None:
@@ -861,6 +889,7 @@ async def sessions(dsn: str) -> int:
         return await one(connection, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 
 
+@pytest.mark.parametrize("journal", BOTH, indirect=True)
 async def test_cancelled_callers_leave_a_journal_that_works(journal: PostgresJournal) -> None:
     claim = await claimed(journal, "s")
     calls: Sequence[Callable[[], Awaitable[object]]] = (

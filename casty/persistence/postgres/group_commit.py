@@ -8,12 +8,14 @@ whole, it ends without the client, so a frozen writer holds no lock.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from functools import partial
+from typing import Final, NoReturn, cast
 
 import psycopg
 import trio
+from outcome import Error, Outcome
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 from psycopg.raw_cursor import AsyncRawCursor
 from psycopg.rows import TupleRow
@@ -41,7 +43,7 @@ FENCED, OTHER_SCOPE, NOT_NEXT = 1, 2, 3
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """Rows of one persistence id, written together or not at all, and their waiting caller."""
+    """Rows of one persistence id, written together or not at all, and who is told of the outcome."""
 
     claim: Claim
     persistence_id: str
@@ -53,27 +55,33 @@ class Write:
     is_over: bool = False
     """Whether the outcome is known."""
     error: JournalError | None = None
-    _task: trio.lowlevel.Task | None = None
-    """The caller, while it sleeps."""
+    done: Callable[[Outcome[None]], object] | None = None
+    """Function of the outcome, None where nobody waits for it."""
 
     def __post_init__(self) -> None:
         self.size = sum([len(row.payload) for row in self.rows])
 
     def end(self, error: JournalError | None) -> None:
-        """Wake the caller with the outcome."""
+        """Tell of the outcome."""
         self.is_over, self.error = True, error
-        task, self._task = self._task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task, WOKEN)
+        done, self.done = self.done, None
+        if done is not None:
+            done(cast("Outcome[None]", WOKEN) if error is None else Error(error))
 
     async def wait(self) -> None:
         """Wait for the outcome, without an event: perf: bench_counters."""
         if not self.is_over:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._give_up)
+            self.done = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        elif self.error is not None:
+            raise self.error
 
-    def _give_up(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self._task = None
+    def give_up(self) -> None:
+        """Tell nobody of the outcome; it is written nevertheless."""
+        self.done = None
+
+    def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self.give_up()
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -182,8 +190,16 @@ class GroupCommit:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise JournalUnavailable("the journal is closed, or is about to close") from None
         await write.wait()
-        if write.error is not None:
-            raise write.error
+
+    def begin(self, write: Write) -> bool:
+        """Take a write whose outcome is told; False where there is no room."""
+        try:
+            self._send.send_nowait(write)
+        except trio.WouldBlock:
+            return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise JournalUnavailable("the journal is closed, or is about to close") from None
+        return True
 
     def close(self) -> None:
         """Take nothing more; `run` ends with the last write taken before."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 import psycopg
 import trio
+from outcome import Outcome
 
 from casty.errors import JournalUnavailable
-from casty.journal import JournalRewound
-from casty.persistence.arguments import check_text
+from casty.journal import Claim, JournalRewound, Record
+from casty.persistence.arguments import check_append, check_text
 from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY, CheckedJournal, StoreCalls
 from casty.persistence.postgres.connections import ConnectionPool, Connector
 from casty.persistence.postgres.frozen_holders import FrozenHolders
 from casty.persistence.postgres.group_commit import GroupCommit
 from casty.persistence.postgres.postgres_store import PostgresStore
 from casty.persistence.postgres.steps import SCHEMA_LENGTH_MAX, make_tables
+from casty.runtime.journaling.append_queue import BegunAppend
 
 CONNECTIONS_MIN: Final = 2
 
@@ -70,6 +72,36 @@ class PostgresJournal(CheckedJournal):
             ConfigError: The tables are of a newer version, or the database does not store UTF-8.
         """
         return self._open()
+
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[Outcome[None]], None],
+    ) -> BegunAppend | None:
+        """Begin an append, and have its outcome told: for entities of this package, without a task for each append.
+
+        Parameters:
+            claim: Of the scope of the persistence id.
+            persistence_id: Of the events.
+            after: Number of the last event of this id.
+            records: At least one.
+            done: Function of the outcome, called in Trio's thread; it must not block or raise.
+
+        Returns:
+            The append, to be given up. None where too many wait: nothing was done.
+
+        Raises:
+            ValueError: An argument is out of its bounds.
+            JournalUnavailable: The journal is about to close.
+            RuntimeError: The journal is not open.
+        """
+        check_append(claim, persistence_id, after, records)
+        if self._store is None:
+            raise RuntimeError(NOT_OPEN.format(self))
+        return self._store.begin_append(claim, persistence_id, after, records, done)
 
     def on_rewound(self, tell: Callable[[JournalRewound], None]) -> None:
         """Call a function whenever PostgreSQL has another history: failed over, or restored from a base backup.

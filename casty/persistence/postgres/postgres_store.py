@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import psycopg
+from outcome import Outcome
 from psycopg.errors import DataCorrupted, IndexCorrupted
 from psycopg.raw_cursor import AsyncRawCursor
 from psycopg.rows import TupleRow
@@ -190,6 +191,19 @@ class PostgresStore:
     async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
         await self._write("events", claim, persistence_id, after, records, may_bind=after == 0)
 
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[Outcome[None]], object],
+    ) -> Write | None:
+        """Begin an append, and have its outcome told; None where there is no room."""
+        write = _write_of(claim, persistence_id, after, records, may_bind=after == 0)
+        write.done = done
+        return write if self.lanes["events"].begin(write) else None
+
     def reader(self, persistence_id: str, after: int) -> Fetch[Stored]:
         return _EventReader(self._select, persistence_id, after).fetch
 
@@ -251,8 +265,7 @@ class PostgresStore:
     async def _write(
         self, lane: str, claim: Claim, persistence_id: str, after: int, records: Sequence[Record], *, may_bind: bool
     ) -> None:
-        rows = [pack_record(persistence_id, seq, record) for seq, record in enumerate(records, after + 1)]
-        await self.lanes[lane].write(Write(claim, persistence_id, after, rows, may_bind))
+        await self.lanes[lane].write(_write_of(claim, persistence_id, after, records, may_bind=may_bind))
 
     async def _fenced(self, function: str, claim: Claim, persistence_id: str, number: int) -> None:
         statement = f"SELECT place, reason, holder, found FROM {function}($1, $2, $3, $4, $5, $6)"
@@ -288,3 +301,8 @@ class PostgresStore:
                     return await cursor.fetchall()
             except psycopg.Error as error:
                 await raise_outcome(error, connection)
+
+
+def _write_of(claim: Claim, persistence_id: str, after: int, records: Sequence[Record], *, may_bind: bool) -> Write:
+    rows = [pack_record(persistence_id, seq, record) for seq, record in enumerate(records, after + 1)]
+    return Write(claim, persistence_id, after, rows, may_bind)

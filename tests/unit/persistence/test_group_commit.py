@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 import trio
+from outcome import Error, Outcome
 from trio.testing import wait_all_tasks_blocked
 
 from casty import Claim, JournalError, JournalUnavailable, JournalUncertain
 
 pytest.importorskip("psycopg")
 
-from casty.persistence.postgres.group_commit import GroupCommit, Write
+from casty.persistence.postgres.group_commit import WAITING_MAX, GroupCommit, Write
 
 
 class Busy:
@@ -77,3 +78,40 @@ async def test_a_caller_cancelled_before_leaves_no_write(autojump_clock: trio.te
     with trio.fail_after(5):
         await group.run()  # ends: nothing was left in it
     assert not write.is_over
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_a_begun_write_is_told_of_its_outcome_once_unless_given_up(
+    autojump_clock: trio.testing.MockClock, is_given_up: bool
+) -> None:
+    group = GroupCommit("write_events", cast(Any, Busy()), cast(Any, None))
+    told: list[Outcome[None]] = []
+    write = Write(Claim("s", 1, b"token"), "begun", 0, [], may_bind=True, done=told.append)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(group.run)
+            assert group.begin(write)
+            await wait_all_tasks_blocked()
+            assert not told
+            if is_given_up:
+                write.give_up()
+            nursery.cancel_scope.cancel()
+    assert write.is_over
+    assert [type(found) for found in told] == ([] if is_given_up else [Error])
+    for found in told:
+        with pytest.raises(JournalUncertain):
+            found.unwrap()
+
+
+async def test_no_write_is_begun_without_room_or_behind_the_end() -> None:
+    group = GroupCommit("write_events", cast(Any, Busy()), cast(Any, None))
+    told: list[Outcome[None]] = []
+
+    def write() -> Write:
+        return Write(Claim("s", 1, b"token"), "begun", 0, [], may_bind=True, done=told.append)
+
+    assert [group.begin(write()) for _ in range(WAITING_MAX + 1)] == [True] * WAITING_MAX + [False]
+    group.close()
+    with pytest.raises(JournalUnavailable):
+        group.begin(write())
+    assert not told
