@@ -25,6 +25,7 @@ from casty.cluster.clients.client_limits import (
     TELLS_PER_SECOND,
     TURN_FRAMES_MAX,
     TURN_SECONDS,
+    UNTURNED_BYTES_MAX,
 )
 from casty.cluster.clients.followed_topics import FollowedTopics
 from casty.cluster.clients.given_refs import GivenRefs
@@ -228,10 +229,11 @@ class ClientSession:
     async def _read(self) -> None:
         try:
             while True:
-                for kind, body in await self.pipe.read():
+                for number, (kind, body) in enumerate(await self.pipe.read()):
                     if kind is FrameKind.GOODBYE:
                         return
-                    await self._wait_turn()
+                    if number or len(body) > UNTURNED_BYTES_MAX:
+                        await self._wait_turn()
                     await self._take(kind, body)
                     due, self._due = self._due, 0.0
                     if due and not self._host.is_leaving:  # then nothing is read that comes too late

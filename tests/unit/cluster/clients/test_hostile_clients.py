@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgpack
@@ -12,12 +13,18 @@ from helpers.entities import Carts, Command, Note, Notes
 from helpers.strangers import RUN, Stranger, greet, hello, refused, reply_to, stranger
 
 from casty import Behaviors, EntityKey
-from casty.cluster.clients.client_limits import ASKS_MAX, CONNECTIONS_PER_HOST_MAX, TURN_FRAMES_MAX
+from casty.cluster.clients.client_limits import (
+    ASKS_MAX,
+    CONNECTIONS_PER_HOST_MAX,
+    TURN_FRAMES_MAX,
+    UNTURNED_BYTES_MAX,
+)
 from casty.transport.clients.frame_pipe import FramePipe
 from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import MEMBER, HelloAck, Refused
 
+FLOODS = 40
 OPEN = EntityKey[Command]("carts", clients=True)
 
 
@@ -186,6 +193,48 @@ async def test_floods_of_asks_leave_each_round_of_the_loop_to_all_others_but_for
         assert len(one.came) == len(other.came) == 500
     assert refused(a) == {}
     assert 0 < most <= 2 * TURN_FRAMES_MAX  # of two rounds, where the second one looks before this task does
+
+
+async def test_who_asks_one_thing_at_a_time_waits_for_no_turns_of_floods(autojump_clock, nodes):
+    a, _ = await start(nodes)
+    counters = a.node.kernel.counters
+    async with AsyncExitStack() as stack:
+        floods = [await stack.enter_async_context(stranger(nodes)) for _ in range(FLOODS)]
+        calm = await stack.enter_async_context(stranger(nodes))
+        asked = "/_entity/carts", "tests.entities.Add", {"count": 1, "reply_to": reply_to()}
+        calm.envelope(*asked, ask=5, entity="d")
+        await trio.sleep(1)
+        assert len(calm.came) == 1
+        before = counters.asks
+        for flood in floods:
+            for ask in range(1, 101):
+                told = {"count": 1, "reply_to": reply_to(path=f"/_ask/{ask}", uid=ask)}
+                flood.envelope("/_entity/carts", "tests.entities.Add", told, ask=ask, entity="c")
+        while counters.asks < before + FLOODS * TURN_FRAMES_MAX:
+            await trio.lowlevel.checkpoint()
+        before = counters.asks
+        calm.envelope(*asked, ask=5, entity="d")
+        while len(calm.came) == 1:
+            await trio.lowlevel.checkpoint()
+        assert counters.asks - before < FLOODS * TURN_FRAMES_MAX // 2  # a turn would have come behind all of theirs
+    assert refused(a) == {}
+
+
+@pytest.mark.parametrize("size", [16, UNTURNED_BYTES_MAX + 1])
+async def test_the_first_frame_of_a_read_waits_for_a_turn_where_it_is_large(autojump_clock, nodes, size):
+    a, _ = await start(nodes)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(stranger(nodes)) for _ in range(FLOODS)]
+        await trio.sleep(1)
+        for client in clients:
+            client.envelope("/private", "builtins.bytes", bytes(size))
+        most = counted = 0
+        while counted < FLOODS:
+            await trio.lowlevel.checkpoint()
+            taken = refused(a).get("not_open", 0)
+            most, counted = max(most, taken - counted), taken
+        assert (most > 2) is (size < UNTURNED_BYTES_MAX)  # two rounds, as above
+        assert counted == FLOODS
 
 
 async def test_asks_of_a_client_that_is_gone_wait_no_longer(autojump_clock, nodes):
