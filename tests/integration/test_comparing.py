@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -139,6 +140,64 @@ def test_a_whole_store_is_compared(carts: Path) -> None:
     other = journal("check", carts, "--app", "no_such_kind=shop_code:cart", "--against", "../late")
     assert (other.exit_code, lines(other)) == (1, [])
     assert "2 ids are of kinds that no --app names" in other.stderr
+
+
+PROFILES = """
+from dataclasses import dataclass
+from casty import ActorRef, Behaviors, Effect, event, message, store, upcast
+
+@event("profiles.Profile", version=2)
+@dataclass(frozen=True)
+class Profile:
+    name: str = ""
+    city: str = ""
+
+@upcast("profiles.Profile", 1)
+def placed(fields):
+    return {**fields, "city": CITY}
+
+@message("profiles.Rename")
+@dataclass(frozen=True)
+class Rename:
+    name: str
+    reply_to: ActorRef[str]
+
+def decide(profile: Profile, command: Rename) -> Effect[Profile]:
+    return store(Profile(command.name)).reply(command.reply_to, command.name)
+
+def profile(name: str):
+    return Behaviors.durable_state(name, empty=Profile(), decide=decide)
+"""
+
+RENAME = """
+import trio
+from casty import ActorSystem, SqliteJournal, SystemConfig
+from profiles import Rename, profile
+
+async def rename():
+    async with ActorSystem(config=SystemConfig(journal=SqliteJournal("../profiles.db"))) as system:
+        for number in (1, 2):
+            ref = system.spawn(profile(f"profile-{number}"), f"{number}")
+            for name in ("Ann", "Bea"):
+                await system.ask(ref, lambda reply_to: Rename(name, reply_to))
+
+trio.run(rename)
+"""
+
+
+def test_the_last_values_of_durable_states_are_compared(versions: Path) -> None:
+    for folder, city in (("here", "Rome"), ("late", "Oslo"), ("same", "Rome")):
+        (versions / folder / "profiles.py").write_text(PROFILES.replace("CITY", repr(city)))
+    before = re.sub(r", version=2|    city.*|(?s:@upcast.*?\n\n)", "", PROFILES)
+    (versions / "empty" / "profiles.py").write_text(before)
+    (versions / "empty" / "rename.py").write_text(RENAME)
+    subprocess.run([sys.executable, "rename.py"], cwd=versions / "empty", check=True, timeout=60)
+    app, db = ("--app", "profiles:profile"), versions / "profiles.db"
+    same = journal("check", db, *app, "--against", "../same")
+    assert (lines(same), same.exit_code) == (["2 ids, 0 differ, 0 failed by both; 0 events agree"], 0), same.stderr
+    found = journal("replay", db, "profile-2", *app, "--against", "../late")
+    assert found.exit_code == 1
+    assert lines(found) == ["profile-2 at event 2: the states differ", "    city: 'Rome' by ., 'Oslo' by ../late"]
 
 
 def test_an_event_written_meanwhile_is_not_compared(carts: Path) -> None:
