@@ -343,7 +343,7 @@ class TlsConnection:
         except ValueError as error:  # text in the certificate that is none
             self._refuse(f"its TLS certificate cannot be read: {type(error).__name__}")
         else:
-            raw.is_bounded = False
+            raw.believe()
             self._stream = stream
             self._object = stream.extra(TLSAttribute.ssl_object)
             self._network.enter(self)
@@ -415,7 +415,7 @@ class TlsConnection:
         except (ConnectionLost, anyio.BrokenResourceError, ssl.SSLError) as error:
             raise self._lost(error) from error
         self._is_heard = True
-        self._raw.at_hand -= len(data) + RECORD_EXTRA
+        self._note(data)
         if self._raw.at_hand <= RECORD_EXTRA:
             return data
         return b"".join((data, *self._at_hand(max_bytes - len(data))))
@@ -436,9 +436,15 @@ class TlsConnection:
                 return
             if not data:
                 return
-            self._raw.at_hand -= len(data) + RECORD_EXTRA
+            self._note(data)
             max_bytes -= len(data)
             yield data
+
+    def _note(self, data: bytes) -> None:
+        """Take note of what was read, of one record."""
+        assert self._object is not None, "hands were shaken"
+        self._raw.at_hand -= len(data) + RECORD_EXTRA
+        self._raw.contents += not self._object.pending()
 
     def receive_into_nowait(self, place: memoryview) -> int:
         """Read the records at hand."""
