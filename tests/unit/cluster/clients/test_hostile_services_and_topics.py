@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from casty.cluster.clients.client_limits import (
 )
 from casty.cluster.clients.followed_topics import FOLLOWED_MAX, KNOWN_WAITS_MAX
 from casty.transport.clients.frame_pipe import FramePipe
+from casty.wire.control.open_question import OPEN_BYTES_MAX
 from casty.wire.frame import FrameKind
 from casty.wire.handshake import HelloAck
 
@@ -238,6 +240,16 @@ async def test_what_is_no_question_ends_the_connection(autojump_clock, nodes, bo
         await trio.sleep(1)
         assert client.is_closed
     assert refused(a) == {"bad_frame": 1}
+
+
+async def test_a_question_too_long_to_be_one_is_refused_undecoded(autojump_clock, nodes, caplog):
+    caplog.set_level(logging.INFO, "casty")
+    await start(nodes)
+    async with stranger(nodes) as client:
+        client.say(FrameKind.CONTROL, msgpack.packb(["casty.client.is_open", [{}] * 60_000]))
+        await trio.sleep(1)
+        assert client.is_closed
+    assert f"at most {OPEN_BYTES_MAX} bytes, got 60025" in caplog.text
 
 
 async def test_a_client_follows_so_many_topics_and_waits_so_often(autojump_clock, nodes):
