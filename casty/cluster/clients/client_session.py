@@ -133,6 +133,7 @@ class ClientSession:
                 slot.withdraw_request()
             self.note_queued()
             self._host.leave_session(self)
+            self.pipe.drop()
             await self.pipe.aclose()
 
     def say_goodbye(self) -> None:

@@ -116,6 +116,12 @@ class FramePipe:
                 await trio.lowlevel.checkpoint()
                 return frames
 
+    def drop(self) -> None:
+        """Forget what is queued, and what has come in part: some actor may keep whoever holds this for long."""
+        self.is_over, self.bytes = True, 0
+        self._queue.clear()
+        self._decoder.drop()
+
     async def aclose(self) -> None:
         """Close the connection, bounded in time, also inside a cancelled task."""
         await close(self._connection)

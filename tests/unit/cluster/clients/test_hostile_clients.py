@@ -355,6 +355,7 @@ async def test_a_client_that_does_not_read_its_replies_is_hung_up_on(autojump_cl
     connection, said, decoder = await greet(nodes, hello())
     assert isinstance(said, HelloAck)
     client = Stranger(FramePipe(connection, decoder, bytes_max=2**30, write_timeout=30.0))
+    (session,) = a.node.transport.clients.sessions
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.pipe.write)
         for ask in range(1, 101):
@@ -365,3 +366,4 @@ async def test_a_client_that_does_not_read_its_replies_is_hung_up_on(autojump_cl
     assert refused(a) == {"unread": 1}
     assert "does not read what it is told" in caplog.text
     assert not a.node.kernel.asks
+    assert not session.pipe.bytes, "an actor may keep the ref to it for long"
