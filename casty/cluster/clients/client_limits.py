@@ -28,6 +28,10 @@ UNTURNED_BYTES_MAX: Final = 4 * 1024
 """Bytes of a frame that waits for no turn where it is the first one of a read: reading has let all others run. Who asks
 one thing at a time waits beside 60 floods for 2 to 10 ms by the median, and 64 of these pay nothing for turns, where
 waiting for one each took 1.3 times the processor time."""
+LARGE_BYTES: Final = 16 * 1024
+"""Bytes from which on a message may take long to decode: 64 KiB of empty maps take 20 ms and more."""
+LARGE_SECONDS: Final = 0.005
+"""Seconds of that from which on the loop is left to others for as long, before the next large one of any client."""
 GIVEN_MAX: Final = 1_024
 """Refs given to one client; with more, the oldest one leads nowhere any more."""
 CONTACTS_INTERVAL: Final = 1.0

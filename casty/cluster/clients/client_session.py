@@ -8,6 +8,7 @@ the nodes.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 import trio
@@ -21,6 +22,8 @@ from casty.cluster.clients.client_limits import (
     ASKS_MAX,
     CLIENT_BYTES_MAX,
     CONTACTS_INTERVAL,
+    LARGE_BYTES,
+    LARGE_SECONDS,
     PUBLISHED_BYTES_MAX,
     TELLS_PER_SECOND,
     TURN_FRAMES_MAX,
@@ -68,6 +71,12 @@ class ClientHost(Protocol):
 
     turn: trio.Lock
     """Turn of one client to have frames handled."""
+
+    large_turn: trio.Lock
+    """Turn of one client to have a large message decoded."""
+
+    large_due: float
+    """Time from which on the next one may be."""
 
     @property
     def door(self) -> ClientDoor:
@@ -252,6 +261,23 @@ class ClientSession:
             self._turn_frames, self._turn_end = TURN_FRAMES_MAX, trio.current_time() + TURN_SECONDS
         self._turn_frames -= 1
 
+    async def _wait_large_turn(self) -> None:
+        """Return when a large message may be decoded: some take so long that a few at once would stop the loop."""
+        async with self._host.large_turn:
+            await trio.sleep_until(self._host.large_due)
+
+    def _decode(self, body: bytes, ask: int) -> tuple[str, object, RelayedAsk | None]:
+        """Decode a message; where that takes long, the next large one has to wait for as long."""
+        if len(body) <= LARGE_BYTES:
+            return self._host.spoken.decode(self, body, ask)
+        began = perf_counter()
+        try:
+            return self._host.spoken.decode(self, body, ask)
+        finally:
+            took = perf_counter() - began
+            if took > LARGE_SECONDS:
+                self._host.large_due = trio.current_time() + took
+
     async def _take(self, kind: FrameKind, body: bytes) -> None:
         match kind:
             case FrameKind.ENVELOPE:
@@ -272,6 +298,8 @@ class ClientSession:
 
     async def _envelope(self, body: bytes) -> None:
         """Take a message for what is open to clients; nothing of any other is decoded but its head."""
+        if len(body) > LARGE_BYTES:
+            await self._wait_large_turn()
         try:
             end, path, _, name, parts = decode_head(body)
         except FOREIGN as error:
@@ -292,7 +320,7 @@ class ClientSession:
             self._refuse("too_many", f"{len(self.asks)} of its asks wait for answers", path, name, ask)
             return
         try:
-            path, message, slots = self._host.spoken.decode(self, body, ask)
+            path, message, slots = self._decode(body, ask)
         except ForeignPlaceError as error:
             self._refuse("foreign_ref", str(error), path, name, ask)
             return

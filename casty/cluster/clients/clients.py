@@ -59,6 +59,10 @@ class Clients(ClusterExtension):
         """Whether the clients were sent to other nodes, and end once all that they have sent is taken."""
         self.turn = trio.Lock()
         """Turn of one client to have frames handled."""
+        self.large_turn = trio.Lock()
+        """Turn of one client to have a large message decoded."""
+        self.large_due = 0.0
+        """Time from which on the next one may be."""
         self._changed = trio.Event()
 
     @property

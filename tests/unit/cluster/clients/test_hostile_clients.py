@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 
 import msgpack
@@ -13,9 +14,11 @@ from helpers.entities import Carts, Command, Note, Notes
 from helpers.strangers import RUN, Stranger, greet, hello, refused, reply_to, stranger
 
 from casty import Behaviors, EntityKey
+from casty.cluster.clients import client_session
 from casty.cluster.clients.client_limits import (
     ASKS_MAX,
     CONNECTIONS_PER_HOST_MAX,
+    LARGE_BYTES,
     TURN_FRAMES_MAX,
     UNTURNED_BYTES_MAX,
 )
@@ -235,6 +238,25 @@ async def test_the_first_frame_of_a_read_waits_for_a_turn_where_it_is_large(auto
             most, counted = max(most, taken - counted), taken
         assert (most > 2) is (size < UNTURNED_BYTES_MAX)  # two rounds, as above
         assert counted == FLOODS
+
+
+async def test_large_messages_leave_the_loop_to_others_for_as_long_as_they_take(autojump_clock, nodes, monkeypatch):
+    seconds = count(0.0)
+    monkeypatch.setattr(client_session, "perf_counter", lambda: next(seconds))  # one for each decoding
+    a, _ = await start(nodes)
+    async with stranger(nodes) as one, stranger(nodes) as other, stranger(nodes) as small:
+        for client in one, other:
+            for ask in range(1, 4):
+                told = {"count": "x" * LARGE_BYTES, "reply_to": reply_to(path=f"/_ask/{ask}", uid=ask)}
+                client.envelope("/_entity/carts", "tests.entities.Add", told, ask=ask, entity="c")
+        await trio.sleep(0.5)
+        small.envelope("/_entity/carts", "tests.entities.Add", {"count": 1, "reply_to": reply_to()}, ask=5, entity="c")
+        await trio.sleep(0.5)
+        assert len(small.came) == 1
+        await trio.sleep(1.5)
+        assert refused(a) == {"undecodable": 3}
+        await trio.sleep(3)
+        assert one.notices() == other.notices() == ["ill_typed"] * 3
 
 
 async def test_asks_of_a_client_that_is_gone_wait_no_longer(autojump_clock, nodes):
