@@ -133,7 +133,7 @@ class RawStream(ByteStream):
 
 
 class _Records:
-    """Where the records of TLS in a stream begin, by the lengths in their headers.
+    """Count of the records of TLS in a stream, by the lengths in their headers.
 
     >>> records = _Records()
     >>> records.portion(bytes((23, 3, 3, 0, 1, 99, 23, 3))), records.portion(bytes((3, 0, 2, 99, 99))), records.begun
