@@ -43,6 +43,7 @@ class RelayedAsk(EntityAskRef[Never]):
 
     def close(self, answer: object) -> None:
         super().close(answer)
+        self.answer = CLOSED  # an actor may keep its last message, with this slot in it, for long
         if isinstance(answer, AskRefused):
             self._asker.answered(self, error_reply(answer.error))
         else:

@@ -16,7 +16,7 @@ from casty.wire.frame import FrameDecoder, FrameKind
 
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 64 * 1024
-"""Bytes given to the connection in one call, or one frame if that is more."""
+"""Bytes given to the connection in one call. It, TLS, and the traceback of a call that is cancelled hold copies."""
 
 
 class FramePipe:
@@ -29,13 +29,26 @@ class FramePipe:
         write_timeout: Seconds for one write.
     """
 
-    __slots__ = ("_connection", "_decoder", "_is_first", "_queue", "_timeout", "_wake", "bytes", "bytes_max", "is_over")
+    __slots__ = (
+        "_connection",
+        "_decoder",
+        "_is_first",
+        "_queue",
+        "_rest",
+        "_timeout",
+        "_wake",
+        "bytes",
+        "bytes_max",
+        "is_over",
+    )
 
     def __init__(self, connection: Connection, decoder: FrameDecoder, *, bytes_max: int, write_timeout: float) -> None:
         self._connection = connection
         self._decoder = decoder
         self._timeout = write_timeout
         self._queue: deque[tuple[bytes, object]] = deque()
+        self._rest = memoryview(b"")
+        """What is not written yet of a large frame."""
         self._wake = trio.Event()
         self._is_first = True
         self.bytes = 0
@@ -88,12 +101,10 @@ class FramePipe:
     async def write(self) -> None:
         """Write until `finish` was called and all is written. Raises ConnectionLost."""
         while True:
-            while self._queue:
-                batch = bytearray(self._queue.popleft()[0])
-                while self._queue and len(batch) + len(self._queue[0][0]) <= WRITE_BYTES:
-                    batch += self._queue.popleft()[0]
+            while self._queue or self._rest:
+                batch = self._next()
                 with trio.move_on_after(self._timeout) as scope:
-                    await self._connection.send(bytes(batch))
+                    await self._connection.send(batch)
                 if scope.cancelled_caught:
                     raise ConnectionLost(f"nothing could be written for {self._timeout:g} s")
                 self.bytes = max(0, self.bytes - len(batch))
@@ -101,6 +112,20 @@ class FramePipe:
                 return
             self._wake = trio.Event()
             await self._wake.wait()
+
+    def _next(self) -> bytes:
+        """Take out what is written in one call: small frames together, or the next part of a large one."""
+        if not self._rest:
+            batch = [self._queue.popleft()[0]]
+            size = len(batch[0])
+            if size > WRITE_BYTES:
+                self._rest = memoryview(batch[0])
+            else:
+                while self._queue and (size := size + len(self._queue[0][0])) <= WRITE_BYTES:
+                    batch.append(self._queue.popleft()[0])
+                return b"".join(batch)
+        part, self._rest = bytes(self._rest[:WRITE_BYTES]), self._rest[WRITE_BYTES:]
+        return part
 
     async def read(self) -> list[tuple[FrameKind, bytes]]:
         """Return the next whole frames, at least one. Raises ConnectionLost at the end, ProtocolError for no frames."""
@@ -120,6 +145,7 @@ class FramePipe:
         """Forget what is queued, and what has come in part: some actor may keep whoever holds this for long."""
         self.is_over, self.bytes = True, 0
         self._queue.clear()
+        self._rest = memoryview(b"")
         self._decoder.drop()
 
     async def aclose(self) -> None:

@@ -366,10 +366,12 @@ async def test_a_flood_of_asks_withdrawn_at_once_is_taken_at_the_same_pace(autoj
 async def test_a_client_that_does_not_read_its_replies_is_hung_up_on(autojump_clock, nodes, caplog):
     caplog.set_level(logging.INFO, "casty")
     a, _ = await start(nodes)
+    kept: list[Any] = []
 
     async def answer(ctx: object, message: Command) -> Any:
         assert isinstance(message, Notes)
         message.reply_to.tell([2**60] * 50_000)
+        kept.append(message.reply_to)
         return Behaviors.same()
 
     large = EntityKey[Command]("large", clients=True)
@@ -389,3 +391,5 @@ async def test_a_client_that_does_not_read_its_replies_is_hung_up_on(autojump_cl
     assert "does not read what it is told" in caplog.text
     assert not a.node.kernel.asks
     assert not session.pipe.bytes, "an actor may keep the ref to it for long"
+    assert kept
+    assert not [slot for slot in kept if isinstance(slot.answer, list)], "and the slots would keep all replies"
