@@ -15,6 +15,8 @@ from casty.transport.network.interface import Connection, ConnectionLost, close
 from casty.wire.frame import FrameDecoder, FrameKind
 
 READ_BYTES = 64 * 1024
+FRAMES_AT_ONCE = 256
+"""Frames cut before others run. Of the smallest ones 64 KiB hold 13,000: with Python's collections they took 80 ms."""
 WRITE_BYTES = 64 * 1024
 """Bytes given to the connection in one call. It, TLS, and the traceback of a call that is cancelled hold copies."""
 
@@ -32,7 +34,7 @@ class FramePipe:
     __slots__ = (
         "_connection",
         "_decoder",
-        "_is_first",
+        "_is_at_hand",
         "_queue",
         "_rest",
         "_timeout",
@@ -50,7 +52,8 @@ class FramePipe:
         self._rest = memoryview(b"")
         """What is not written yet of a large frame."""
         self._wake = trio.Event()
-        self._is_first = True
+        self._is_at_hand = True
+        """Whether what has come may hold whole frames."""
         self.bytes = 0
         """Bytes waiting, those inside a write among them."""
         self.bytes_max = bytes_max
@@ -128,15 +131,15 @@ class FramePipe:
         return part
 
     async def read(self) -> list[tuple[FrameKind, bytes]]:
-        """Return the next whole frames, at least one. Raises ConnectionLost at the end, ProtocolError for no frames."""
+        """Return the next whole frames, at most FRAMES_AT_ONCE. Raises ConnectionLost at the end, or ProtocolError."""
         data = b""
         while True:
-            if not self._is_first:
+            if not self._is_at_hand:
                 data = await self._connection.receive(READ_BYTES)
                 if not data:
                     raise ConnectionLost("the other end has closed the connection")
-            self._is_first = False
-            frames = self._decoder.feed(data)
+            frames = self._decoder.feed(data, frames_max=FRAMES_AT_ONCE)
+            self._is_at_hand = len(frames) == FRAMES_AT_ONCE
             if frames:
                 await trio.lowlevel.checkpoint()
                 return frames
