@@ -31,7 +31,7 @@ waiting for one each took 1.3 times the processor time."""
 LARGE_BYTES: Final = 16 * 1024
 """Bytes from which on a message may take long to decode: 64 KiB of empty maps take 20 ms and more."""
 LARGE_SECONDS: Final = 0.005
-"""Seconds of that from which on the loop is left to others for as long, before the next large one of any client."""
+"""Seconds of that from which on the loop is left to others for as long, before the next large one that waits."""
 GIVEN_MAX: Final = 1_024
 """Refs given to one client; with more, the oldest one leads nowhere any more."""
 CONTACTS_INTERVAL: Final = 1.0

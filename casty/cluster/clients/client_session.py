@@ -267,7 +267,7 @@ class ClientSession:
             await trio.sleep_until(self._host.large_due)
 
     def _decode(self, body: bytes, ask: int) -> tuple[str, object, RelayedAsk | None]:
-        """Decode a message; where that takes long, the next large one has to wait for as long."""
+        """Decode a message; where that takes long, and others wait with large ones, these have to wait for as long."""
         if len(body) <= LARGE_BYTES:
             return self._host.spoken.decode(self, body, ask)
         began = perf_counter()
@@ -275,7 +275,7 @@ class ClientSession:
             return self._host.spoken.decode(self, body, ask)
         finally:
             took = perf_counter() - began
-            if took > LARGE_SECONDS:
+            if took > LARGE_SECONDS and self._host.large_turn.locked():
                 self._host.large_due = trio.current_time() + took
 
     async def _take(self, kind: FrameKind, body: bytes) -> None:
