@@ -50,7 +50,7 @@ class FramePipe:
         self._timeout = write_timeout
         self._queue: deque[tuple[bytes, object]] = deque()
         self._rest = memoryview(b"")
-        """What is not written yet of a large frame."""
+        """Part of a large frame that is not written yet."""
         self._wake = trio.Event()
         self._is_at_hand = True
         """Whether what has come may hold whole frames."""

@@ -32,7 +32,7 @@ class Taking:
 
 
 def pipe_to(connection: Taking) -> FramePipe:
-    return FramePipe(connection, FrameDecoder(1024), bytes_max=2**20, write_timeout=5.0)  # type: ignore[arg-type]
+    return FramePipe(connection, FrameDecoder(1024), bytes_max=2**20, write_timeout=5.0)  # type: ignore[arg-type]  # the part of a connection that is used
 
 
 async def test_small_frames_are_written_together_and_large_ones_in_parts(autojump_clock):
