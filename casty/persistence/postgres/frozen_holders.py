@@ -57,6 +57,7 @@ class FrozenHolders:
         finally:
             del self._begun[pid]
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Look after slow statements, until cancelled."""
         while True:

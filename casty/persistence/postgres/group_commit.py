@@ -205,6 +205,7 @@ class GroupCommit:
         """Take nothing more; `run` ends with the last write taken before."""
         self._send.close()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Write batch after batch until it is closed."""
         try:

@@ -111,6 +111,7 @@ class GroupLook:
         """Take nothing more; `run` ends with the last look taken before."""
         self._send.close()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Read group after group until it is closed."""
         looks: list[Look] = []

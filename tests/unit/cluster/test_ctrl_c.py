@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import outcome
 import pytest
 import trio
 import trio.testing
+from helpers import carts
 from helpers.entities import Add, Carts, Command, Note
+from helpers.journals import BegunWrite, CallingJournal
 
 from casty import (
+    AskFailed,
     AskTimeoutError,
     Behaviors,
+    Claim,
     ClusterClient,
     ClusteredActorSystem,
     EntityKey,
     MemoryNetwork,
     NodeAddress,
+    Record,
+    Stored,
+    SystemConfig,
 )
 from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.network.interface import Connection, ConnectionHandler, Listener, Network, PeerIdentity
@@ -126,6 +136,7 @@ def test_ctrl_c_at_any_call_of_the_network_leaves_the_block_alone(at: int) -> No
 
 
 CARTS = EntityKey[Command]("carts", clients=True)
+STORED = EntityKey[carts.CartCommand]("stored-carts")
 
 
 @pytest.mark.parametrize("at", range(1, 26))
@@ -148,6 +159,69 @@ def test_ctrl_c_at_any_call_between_a_client_and_its_node_leaves_the_block_alone
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@dataclass
+class TrippedJournal(CallingJournal):
+    """A journal that crosses a tripwire wherever a task of entities calls it, and where it calls back."""
+
+    wire: Tripwire = field(default_factory=lambda: Tripwire(10**9))
+
+    async def claim(self, scopes: Sequence[str], holder: str = "") -> Sequence[Claim]:
+        self.wire.cross()
+        return await super().claim(scopes, holder)
+
+    async def read(self, persistence_id: str, after: int = 0) -> AsyncIterator[Stored]:
+        self.wire.cross()
+        async for stored in super().read(persistence_id, after):
+            yield stored
+
+    async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
+        await super().append(claim, persistence_id, after, records)
+        if self.is_full:
+            self.wire.cross()
+
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[outcome.Outcome[None]], None],
+    ) -> BegunWrite | None:
+        begun = super().begin_append(claim, persistence_id, after, records, done)
+        self.wire.cross()
+        return begun
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+@pytest.mark.parametrize("is_full", [False, True])
+def test_ctrl_c_at_any_call_of_the_journal_leaves_the_block_alone_and_no_asker_is_lied_to(
+    at: int, is_full: bool
+) -> None:
+    journal, told = TrippedJournal(is_full=is_full), list[object]()
+
+    async def ask(system: ClusteredActorSystem, name: str) -> None:
+        with trio.CancelScope(shield=True):
+            try:
+                cart: Any = system.entity(STORED, name)
+                told.append(await system.ask(cart, lambda to: carts.Add("tea", 1, to), timeout=3.0))
+            except AskFailed as failed:
+                told.append(failed.failure)
+
+    async def main() -> None:
+        network = MemoryNetwork().host("a")
+        async with node(network, "a", config=SystemConfig(journal=journal)) as system:
+            system.spawn(Behaviors.sharded(carts.cart, STORED, num_shards=1), "carts")
+            journal.wire.left = at
+            for number in range(1_000):
+                trio.lowlevel.spawn_system_task(ask, system, f"cart-{number % 2}")
+                await trio.sleep(0.05)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    stored = sum(map(len, journal.events.values()))
+    assert stored <= len(told) - told.count("journal_unavailable")
 
 
 async def test_ctrl_c_comes_before_or_after_a_tell_to_another_node_and_never_in_it(autojump_clock, monkeypatch) -> None:

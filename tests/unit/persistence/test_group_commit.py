@@ -21,8 +21,12 @@ from casty.persistence.postgres.group_commit import WAITING_MAX, GroupCommit, Wr
 class Busy:
     """Pool without a free connection."""
 
+    is_protected = False
+    """Whether Ctrl-C leaves who asks for one alone."""
+
     @asynccontextmanager
     async def use(self) -> AsyncGenerator[None]:
+        self.is_protected = trio.lowlevel.currently_ki_protected()
         await trio.sleep_forever()
         yield
 
@@ -115,3 +119,15 @@ async def test_no_write_is_begun_without_room_or_behind_the_end() -> None:
     with pytest.raises(JournalUnavailable):
         group.begin(write())
     assert not told
+
+
+async def test_ctrl_c_leaves_the_task_of_the_commits_alone() -> None:
+    pool = Busy()
+    group = GroupCommit("write_events", cast(Any, pool), cast(Any, None))
+    assert group.begin(Write(Claim("s", 1, b"token"), "begun", 0, [], may_bind=True))
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(group.run)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert pool.is_protected

@@ -93,6 +93,7 @@ class JournalTasks(Generic[T]):
             self._count += 1
             self._nursery.start_soon(self._work, JournalTask())
 
+    @trio.lowlevel.enable_ki_protection
     async def _work(self, worker: JournalTask) -> None:
         worker.task = trio.lowlevel.current_task()
         try:

@@ -99,6 +99,7 @@ class PureAppends:
         self._end(append)
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Settle all appends, in bounded batches."""
         self._task = trio.lowlevel.current_task()

@@ -180,6 +180,7 @@ class PureEntities:
             self._is_ending = True
             self.close()
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve_all(self) -> None:
         """Serve who has something to do, in bounded batches."""
         self._task = trio.lowlevel.current_task()
