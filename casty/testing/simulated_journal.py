@@ -9,16 +9,21 @@ from __future__ import annotations
 import copy
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Literal, Self, TypeVar, get_args
 
 import trio
+from outcome import Error, Outcome, Value
 
 from casty.errors import JournalError, JournalUnavailable, JournalUncertain
+from casty.journal import Claim, Record
+from casty.persistence.arguments import check_append
 from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY
-from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal
+from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal, appended
 from casty.persistence.tables import MemoryTables
+from casty.runtime.journaling.append_queue import BegunAppend
 
 T = TypeVar("T")
 
@@ -29,6 +34,8 @@ SLOW_FACTOR: Final = 100
 LATE_MAX: Final = 5.0
 """Seconds by which an uncertain change may come after its caller was told."""
 FORGETFUL_SYNC_RATE: Final = 0.1
+FULL_RATE: Final = 0.2
+"""Part of the begun appends without room, so that both ways of appending take part in each play."""
 
 logger = logging.getLogger("casty.testing")
 
@@ -135,6 +142,41 @@ class SimulatedJournal(TableJournal):
         finally:
             self._is_open = False
 
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[Outcome[None]], None],
+    ) -> BegunAppend | None:
+        """Begin an append, and have its outcome told: for entities of this package, as the stores on disks do.
+
+        Parameters:
+            claim: Of the scope of the persistence id.
+            persistence_id: Of the events.
+            after: Number of the last event of this id.
+            records: At least one.
+            done: Function of the outcome, called in Trio's thread; it must not block or raise.
+
+        Returns:
+            The append, to be given up; the store goes on with it all the same. None where the seed leaves no room.
+
+        Raises:
+            ValueError: An argument is out of its bounds.
+            RuntimeError: The journal is not open.
+        """
+        check_append(claim, persistence_id, after, records)
+        if not self._is_open:
+            raise RuntimeError(NOT_OPEN.format(self))
+        if self._disk.rng.random() < FULL_RATE:
+            return None
+        append = SimulatedAppend(
+            partial(self._change, *appended(claim, persistence_id, after, records, self._read_clock())), done
+        )
+        trio.lowlevel.spawn_system_task(append.run)  # a store does not stop with its clients
+        return append
+
     async def _change(self, act: Callable[[StoreTables], T], size: ChangeSize = LIGHT) -> T:
         disk = self._disk
         await self._pass()
@@ -188,6 +230,28 @@ class SimulatedJournal(TableJournal):
     def __repr__(self) -> str:
         faults = "".join(f" {name}={rate:g}" for name, rate in sorted(self._rates.items()) if rate)
         return f"<SimulatedJournal {self._disk.ids} ids{faults}>"
+
+
+class SimulatedAppend:
+    """Append in the hands of the store, and the function of its outcome."""
+
+    def __init__(self, change: Callable[[], Awaitable[None]], done: Callable[[Outcome[None]], None]) -> None:
+        self._change = change
+        self._done: Callable[[Outcome[None]], None] | None = done
+
+    def give_up(self) -> None:
+        """Tell nobody of the outcome."""
+        self._done = None
+
+    async def run(self) -> None:
+        """Make it, and tell of the outcome."""
+        told: Outcome[None] = Value(None)
+        try:
+            await self._change()
+        except Exception as error:
+            told = Error(error)
+        if self._done is not None:
+            self._done(told)
 
 
 class SimulatedDisk:

@@ -235,9 +235,17 @@ class CallingJournal(FaultyJournal):
 
 
 async def append_begun(
-    journal: AppendQueue, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]
+    journal: AppendQueue,
+    claim: Claim,
+    persistence_id: str,
+    after: int,
+    records: Sequence[Record],
+    or_else: Callable[[Claim, str, int, Sequence[Record]], Awaitable[None]] | None = None,
 ) -> None:
-    """Begin an append, wait until its outcome is told, and raise it; a cancelled caller gives the append up."""
+    """Begin an append, wait until its outcome is told, and raise it; a cancelled caller gives the append up.
+
+    Where there is no room it is awaited by ``or_else``.
+    """
     found: list[outcome.Outcome[None]] = []
     is_told = trio.Event()
 
@@ -247,7 +255,10 @@ async def append_begun(
 
     await trio.lowlevel.checkpoint_if_cancelled()
     begun = journal.begin_append(claim, persistence_id, after, records, done)
-    assert begun is not None, "there is no room"
+    if begun is None:
+        assert or_else is not None, "there is no room"
+        await or_else(claim, persistence_id, after, records)
+        return
     try:
         await is_told.wait()
     finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import trio
+from outcome import Outcome, Value
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "simulated_service"
 SERVICE = ("counters", "counting")
@@ -19,7 +21,8 @@ import counters  # noqa: E402  # a file of the documentation, which lies in no p
 import counting  # noqa: E402  # behind the path
 import test_counters  # noqa: E402  # behind the path
 
-from casty import CastyError, Effect, nothing, persist  # noqa: E402  # behind the path
+from casty import CastyError, Claim, Effect, Record, nothing, persist  # noqa: E402  # behind the path
+from casty.runtime.journaling.append_queue import BegunAppend  # noqa: E402  # behind the path
 from casty.testing import History, SimulatedJournal, check_linearizable  # noqa: E402  # behind the path
 from casty.testing.simulation import Played, Scenario, Simulation, simulate  # noqa: E402  # behind the path
 from casty.testing.simulation.scenario.journal_weather import with_journal_faults  # noqa: E402  # behind the path
@@ -60,6 +63,23 @@ class ReadsFirst(counters.Counter):
         return super().decide(total, command)
 
 
+class TellsFirst(SimulatedJournal):
+    """Store that calls a begun append durable before it is."""
+
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[Outcome[None]], None],
+    ) -> BegunAppend | None:
+        begun = super().begin_append(claim, persistence_id, after, records, lambda _: None)
+        if begun is not None:
+            trio.lowlevel.current_trio_token().run_sync_soon(done, Value(None))
+        return begun
+
+
 async def ask_one(simulation: Simulation, history: History, number: int) -> None:
     """Add to one counter and ask for its total, faster than its store is."""
     rng = Random(f"{simulation.scenario.seed} {number}")
@@ -87,15 +107,21 @@ def draw(seed: int) -> Scenario:
     return with_journal_faults(Scenario(seed, ("a",)))
 
 
-def play_busy(scenario: Scenario, kind: type[Any] = counters.Counter) -> Played:
+def play_busy(
+    scenario: Scenario, kind: type[Any] = counters.Counter, store: type[SimulatedJournal] = SimulatedJournal
+) -> Played:
     """Play with one counter asked by several at one time, on a slow store: reads and additions share its appends."""
     service = counters.Counters(kind=kind)
-    journal = SimulatedJournal(seed=scenario.seed, latency=LATENCY)
+    journal = store(seed=scenario.seed, latency=LATENCY)
     return simulate(scenario, on_node=service.run, main=ask_one_by_many, journal=journal)
 
 
 def play_reads_first(scenario: Scenario) -> Played:
     return play_busy(scenario, ReadsFirst)
+
+
+def play_tells_first(scenario: Scenario) -> Played:
+    return play_busy(scenario, store=TellsFirst)
 
 
 def play_replies_first(scenario: Scenario) -> Played:

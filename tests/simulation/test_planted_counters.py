@@ -11,6 +11,7 @@ from planted_counters import (
     play_prints_first,
     play_reads_first,
     play_replies_first,
+    play_tells_first,
     test_counters,
 )
 
@@ -29,7 +30,12 @@ def test_the_counters_as_they_are_keep_their_promise() -> None:
 
 @pytest.mark.parametrize(
     ("play", "failure"),
-    [(play_replies_first, NotLinearizable), (play_prints_first, InvariantBroken), (play_reads_first, NotLinearizable)],
+    [
+        (play_replies_first, NotLinearizable),
+        (play_prints_first, InvariantBroken),
+        (play_reads_first, NotLinearizable),
+        (play_tells_first, NotLinearizable),
+    ],
 )
 def test_a_counter_that_tells_something_before_its_event_is_stored_is_found(
     play: Callable[[Scenario], Played], failure: type[Exception]

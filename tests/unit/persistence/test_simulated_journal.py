@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import trio
+from helpers.journals import append_begun
 
 from casty import (
+    Claim,
     Fenced,
     JournalDamaged,
     JournalUnavailable,
@@ -32,6 +34,36 @@ EVENT = Record("test.Event", 1, b"x")
 async def test_promise_of_a_journal(promise: str, autojump_clock) -> None:
     journal = SimulatedJournal(seed=len(promise))
     await check_journal(journal.handle, promise, crash=journal.crash)
+
+
+class Begun(SimulatedJournal):
+    """Its appends are begun and told of, as those of entities, as often as there is room."""
+
+    async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
+        await append_begun(self, claim, persistence_id, after, records, or_else=super().append)
+
+
+@pytest.mark.parametrize("promise", JOURNAL_PROMISES)
+async def test_begun_appends_keep_the_promises(promise: str, autojump_clock) -> None:
+    journal = Begun(seed=len(promise))
+    await check_journal(journal.handle, promise, crash=journal.crash)
+
+
+async def test_a_begun_append_given_up_is_made_all_the_same_unless_a_newer_claim_keeps_it_out(autojump_clock) -> None:
+    journal = SimulatedJournal(seed=2, latency=1.0)
+    async with journal.open():
+        for number, is_claimed in enumerate((False, True) * 5):
+            name = f"a{number}"
+            [claim] = await journal.claim([name])
+            begun = journal.begin_append(claim, name, 0, [EVENT], lambda _: pytest.fail("it was given up"))
+            if begun is None:
+                continue
+            begun.give_up()
+            if is_claimed:
+                await journal.claim([name])
+                found = await seqs(journal, name)
+            await trio.sleep(6)
+            assert await seqs(journal, name) == (found if is_claimed else [1])
 
 
 async def test_a_forgetful_disk_is_found(autojump_clock) -> None:
