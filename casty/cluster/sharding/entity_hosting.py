@@ -281,6 +281,8 @@ class EntityHosting:
             waiting, cell.waiting = cell.waiting or (), None
             for message in waiting:
                 self._refuse(message, RefusalReason.moved)
+        if self._pure is not None and not self._pure.has_begun:
+            self._pure.close()
 
     def make(self, entity_id: str) -> Behavior[Any]:
         """Make the behaviour of an entity."""

@@ -81,6 +81,8 @@ class PureEntities:
         self._at_work = 0
         self._drained = trio.Event()
         self._is_ending = False
+        self.has_begun = False
+        """Whether the actor has: stopped before, it never does, and ends nothing."""
 
     def __repr__(self) -> str:
         return f"<PureEntities alive={self._count} known={len(self._known)} ready={len(self._ready)}>"
@@ -162,6 +164,7 @@ class PureEntities:
             trio.lowlevel.reschedule(self._task, WOKEN)
 
     async def _main(self, ctx: object, inbox: Inbox[Any]) -> None:
+        self.has_begun = True
         try:
             async with trio.open_nursery() as nursery:
                 for workers in (self._recoveries, self._writes, self._snapshots):

@@ -237,6 +237,29 @@ async def test_a_journal_that_is_down_refuses_commands_until_it_is_back(autojump
     assert await add(a, "cart-1") == 1
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_an_entity_is_not_left_behind_by_a_region_that_ends_as_it_starts(autojump_clock, nodes, steps: int):
+    (system,) = await nodes.systems("a", journal=FaultyJournal())
+    region = system.spawn(Behaviors.sharded(cart, STORED, num_shards=1), "carts")
+    outcomes = list[object]()
+
+    async def ask() -> None:
+        try:
+            outcomes.append(await add(system, "cart-1"))
+        except AskFailed as failed:
+            outcomes.append(failed.failure)
+
+    await trio.sleep(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        system.stop(region)
+        await system.wait_stopped(region)
+    assert outcomes in ([1], ["moved"], ["no_host"])
+    assert system.lookup("/carts/cart-1") is None
+
+
 async def test_a_node_with_another_journal_is_refused(autojump_clock, nodes):
     first, other = FaultyJournal(is_shared=True), FaultyJournal(identity="another")
     await nodes.systems("a", journal=first)
