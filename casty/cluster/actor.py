@@ -92,6 +92,17 @@ def _begin(
         ctx.watch(child)
 
 
+def _store_of(node: ClusterNode) -> str:
+    """Return the store of the node's journal in the journal's own words."""
+    if node.kernel.journal is None:
+        return ""
+    journal = node.kernel.journal.journal
+    try:
+        return repr(journal)[:STORE_TEXT_MAX]
+    except Exception:  # the user's code, for one line of one error
+        return type(journal).__name__
+
+
 def _spawn_subsystems(
     ctx: ActorContext[ClusterMessage],
     node: ClusterNode,
@@ -101,9 +112,7 @@ def _spawn_subsystems(
 ) -> Subsystems:
     names = sorted(one.name for one in node.system.wire_types)[:TYPES_NAMED_MAX]
     wire_types = WireTypesDigest(node.codec.wire_types_digest(), tuple(names))
-    journal = node.kernel.journal
-    store = "" if journal is None else repr(journal.journal)[:STORE_TEXT_MAX]
-    settings = topology_settings(node.settings, node.lease_id, wire_types, node.journal_id, store)
+    settings = topology_settings(node.settings, node.lease_id, wire_types, node.journal_id, _store_of(node))
     machine = Topology(node.member, seeds, settings, rng, node.last)
     gossip = dissemination_of(node.self_node, settings, rng, [table.replicated for table in extensions.tables])
     availability = availability_of(node.self_node, node.settings)

@@ -260,6 +260,16 @@ async def test_an_entity_is_not_left_behind_by_a_region_that_ends_as_it_starts(a
     assert system.lookup("/carts/cart-1") is None
 
 
+async def test_a_node_starts_with_a_journal_without_words_of_its_own(autojump_clock, nodes):
+    class Speechless(MemoryJournal):
+        def __repr__(self) -> str:
+            raise ValueError("no words")
+
+    await nodes.systems("a", journal=MemoryJournal())
+    with pytest.raises(JoinRefused, match="This node opened Speechless, and the members share another store"):
+        await nodes.start("b", ("a",), journal=Speechless())
+
+
 async def test_a_node_with_another_journal_is_refused(autojump_clock, nodes):
     first, other = FaultyJournal(is_shared=True), FaultyJournal(identity="another")
     await nodes.systems("a", journal=first)
