@@ -56,11 +56,17 @@ class JournalTasks(Generic[T]):
     def __repr__(self) -> str:
         return f"<JournalTasks busy={len(self._busy)} waiting={len(self._line)} tasks={self._count}>"
 
-    def open(self, nursery: trio.Nursery) -> None:
-        """Begin with those in the line, in tasks of this nursery."""
-        self._nursery = nursery
-        for _ in range(len(self._line)):
-            self._call()
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Begin with those in the line, and go on until cancelled; those in it then are the owner's to end."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                for _ in range(len(self._line)):
+                    self._call()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def put(self, one: T) -> None:
         """Take the step for an entity in its turn. Not for one in the line, or in a task's hand."""

@@ -167,9 +167,8 @@ class PureEntities:
         self.has_begun = True
         try:
             async with trio.open_nursery() as nursery:
-                for workers in (self._recoveries, self._writes, self._snapshots):
-                    workers.open(nursery)
-                nursery.start_soon(self._appends.run)
+                for one in (self._recoveries, self._writes, self._snapshots, self._appends):
+                    nursery.start_soon(one.run)
                 nursery.start_soon(self._serve_all)
                 async for _ in inbox:
                     pass

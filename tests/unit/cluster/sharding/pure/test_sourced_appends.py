@@ -105,6 +105,26 @@ async def test_the_region_s_end_by_force_settles_what_is_known_and_gives_up_the_
     assert journal.begun[-1].is_given_up is not is_known
 
 
+@pytest.mark.parametrize("steps", range(6, 14))
+async def test_entities_killed_while_their_region_ends_begin_nothing(autojump_clock, nodes, steps):
+    outcomes = list[int | str]()
+    system = await started(nodes, CallingJournal())
+    region: Any = system.lookup("/carts")
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(note, outcomes, system, f"cart-{number % 20}")
+        await trio.lowlevel.checkpoint()
+        region.cell.kill()
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        for number in range(20):
+            entity: Any = system.lookup(f"/carts/cart-{number}")
+            if entity is not None:
+                entity.cell.kill()
+    assert len(outcomes) == 40
+    assert not {one for one in outcomes if isinstance(one, str)} - {"outcome_unknown", "moved", "stopped", "no_host"}
+
+
 async def test_an_append_fenced_by_a_newer_claim_of_this_node_is_tried_again(autojump_clock, nodes):
     journal, outcomes = CallingJournal(), list[int | str]()
     system = await started(nodes, journal)

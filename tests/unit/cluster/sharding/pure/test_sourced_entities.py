@@ -551,7 +551,7 @@ async def test_the_end_of_one_entity_cancels_no_step_of_the_next(autojump_clock)
 
     async with trio.open_nursery() as nursery:
         tasks = JournalTasks(step, 1)
-        tasks.open(nursery)
+        nursery.start_soon(tasks.run)
         tasks.put("dropped")
         tasks.put("next")
         await trio.sleep(0.5)
@@ -559,6 +559,14 @@ async def test_the_end_of_one_entity_cancels_no_step_of_the_next(autojump_clock)
         await trio.sleep(5)
         nursery.cancel_scope.cancel()
     assert done == ["dropped", "next"]
+
+
+async def test_a_step_put_behind_the_end_of_its_tasks_is_left_in_the_line(autojump_clock):
+    tasks = JournalTasks[str](trio.sleep, 1)  # type: ignore[arg-type]  # no step is begun
+    with trio.move_on_after(1):
+        await tasks.run()
+    tasks.put("late")
+    assert tasks.drop_all() == ["late"]
 
 
 async def test_an_entity_at_rest_goes_on_from_its_entry_and_reads_nothing(autojump_clock, nodes, monkeypatch):
