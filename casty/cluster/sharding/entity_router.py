@@ -13,17 +13,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
-from typing import Any, Final, Never, Protocol, TypeVar, assert_never, cast
+from typing import Any, Final, Never, Protocol, assert_never, cast
 
 import trio
 
-from casty.address import ENTITY_PREFIX, ActorAddress, UniqueAddress, entity_path
+from casty.address import ENTITY_PREFIX, UniqueAddress, entity_path
 from casty.cluster.node import ClusterNode
-from casty.cluster.remoting.active_entities import ActiveEntities, ActiveEntity, EntityReceiver
+from casty.cluster.remoting.active_entities import ActiveEntities, EntityHere
 from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
 from casty.cluster.sharding.entity_hosting import EntityHosting
 from casty.errors import NoHost, NotSent, UnsupportedTypeError
@@ -48,11 +47,8 @@ from casty.runtime.events import HELD_TOO_LONG, NOT_ENCODABLE, SHARD_BUFFER_FULL
 from casty.runtime.messaging.entity_ref import RoutedEntityRef
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import NO_TYPES, AskableRef, UnsentRequest, refuse_thread
-from casty.runtime.ports import KernelPort
 from casty.wire.envelope import encode_entity
 from casty.wire.framing import Write
-
-M = TypeVar("M")
 
 REASONS: Final[dict[RefusalReason, DeadLetterReason]] = {
     RefusalReason.moved: SHARD_MOVED,
@@ -376,121 +372,3 @@ class EntityRouter:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
-
-
-class EntityTarget(EntityReceiver[M]):
-    """Receiver of messages from other nodes for one entity, sent under one epoch of its shard."""
-
-    __slots__ = ("_entity_id", "_epoch", "_path", "_router")
-
-    def __init__(self, router: EntityRouter, path: str, entity_id: str, epoch: int) -> None:
-        self._router = router
-        self._path = path
-        self._entity_id = entity_id
-        self._epoch = epoch
-
-    @property
-    def kernel(self) -> KernelPort:
-        return self._router.kernel
-
-    @property
-    def path(self) -> str:
-        return self._path
-
-    @property
-    def uid(self) -> int:
-        return self._router.uid
-
-    def message_type(self) -> object | None:
-        return self._router.key.message_type
-
-    @property
-    def active(self) -> ActiveEntities:
-        return self._router.active
-
-    def entity(self) -> ActiveEntity | None:
-        entity = self._router.active.get(self._entity_id.encode())
-        if entity is None or entity.epoch != self._epoch or entity.record.waiting:
-            return None
-        entity.record.last_used = self.kernel.now()
-        return entity
-
-    def takes(self, cls: type) -> bool:
-        return cls in self._router.admitted
-
-    def admit(self, cls: type) -> None:
-        self._router.admitted |= {cls}
-
-    def tell(self, message: M) -> None:
-        self._router.arrived(self._entity_id, self._epoch, message)
-
-    async def send(self, message: M) -> None:
-        self.tell(message)
-        await trio.lowlevel.checkpoint()
-
-    def deliver_request(self, request: Request) -> bool:
-        self._router.arrived(self._entity_id, self._epoch, request)
-        return True
-
-
-class EntityHere(AskableRef[object]):
-    """Way of a ref to an entity on this node, under one epoch of its shard."""
-
-    __slots__ = ("_epoch", "_id", "_router", "_said", "_shard")
-
-    def __init__(self, router: EntityRouter, entity_id: str, shard: int, epoch: int) -> None:
-        self._router = router
-        self._id = entity_id
-        self._said = entity_id.encode()
-        self._shard = shard
-        self._epoch = epoch
-
-    @property
-    def address(self) -> ActorAddress:
-        return self._router.ref(self._id).address
-
-    @trio.lowlevel.enable_ki_protection
-    def tell(self, message: object) -> None:
-        router = self._router
-        if get_ident() != router.node.thread:
-            refuse_thread(self)
-        entity = router.active.get(self._said)
-        if entity is not None and entity.epoch == self._epoch and not entity.record.waiting:
-            mailbox = entity.mailbox
-            if len(mailbox.messages) < mailbox.limit:
-                entity.record.last_used = router.kernel.now()
-                mailbox.messages.append(message)
-                if mailbox.sleeper is not None:
-                    mailbox.wake()
-                return
-        router.take(self._id, self._shard, self._epoch, message)
-
-    @trio.lowlevel.enable_ki_protection
-    def request(self, request: Request) -> None:
-        router = self._router
-        if get_ident() != router.node.thread:
-            refuse_thread(self)
-        entity = router.active.get(self._said)
-        if entity is not None and entity.epoch == self._epoch and not entity.record.waiting:
-            mailbox = entity.mailbox
-            if len(mailbox.messages) < mailbox.limit:
-                entity.record.last_used = router.kernel.now()
-                request.cell, request.waits = entity.actor, True
-                mailbox.messages.append(request)
-                if mailbox.sleeper is not None:
-                    mailbox.wake()
-                return
-        router.take(self._id, self._shard, self._epoch, request)
-
-    async def send(self, message: object) -> None:
-        router = self._router
-        if get_ident() != router.node.thread:
-            refuse_thread(self)
-        while (entity := router.active.get(self._said)) is not None and entity.mailbox.is_full:
-            if entity.epoch != self._epoch or not entity.mailbox.lets_wait:
-                break
-            with suppress(trio.BrokenResourceError):
-                await entity.actor.ref.put_wait(message)
-                return
-        self.tell(message)
-        await trio.lowlevel.checkpoint()

@@ -15,10 +15,11 @@ from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.extension_tables import ClusterTable
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerQueue
+from casty.cluster.remoting.active_entities import EntityTarget
 from casty.cluster.sharding.checked_allocation import checked
 from casty.cluster.sharding.draining import Draining
 from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
-from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
+from casty.cluster.sharding.entity_router import EntityRouter
 from casty.cluster.sharding.hosted_keys import HostedKey, check_agreement, mixed_use, other_number
 from casty.cluster.sharding.lease_gate import LeaseGate
 from casty.cluster.sharding.placement_driver import (
