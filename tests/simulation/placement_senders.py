@@ -1,10 +1,11 @@
 """Messages to entities beside the placement, by hand or in the model: each node sends numbered ones, and runs its own.
 
 Owns what stands for links and actors: messages and markers of two nodes keep their order, as on one connection, and get
-lost only as it breaks; an entity starts, handles one message after another, ends, fails. What is held back, refused and
-started is up to the machines (`ShardRoutes`, `EntityTable`). It holds these rules: of each sender the numbers handled
-by an entity grow; a message has one fate; activations of an entity never overlap, and each begins with everything that
-was acknowledged before. Nothing is sent to an owner out of reach, or waits for one in reach.
+lost only as it breaks; a link has room for a drawn number of held messages at a time; an entity starts, handles one
+message after another, ends, fails. What is held back, refused and started is up to the machines (`ShardRoutes`,
+`EntityTable`). It holds these rules: of each sender the numbers handled by an entity grow; a message has one fate;
+activations of an entity never overlap, and each begins with everything that was acknowledged before. Nothing is sent to
+an owner out of reach, or waits for one in reach but for room, or goes past what waits.
 """
 
 from __future__ import annotations
@@ -49,12 +50,16 @@ from casty.protocol.sharding.placement_events import (
 from casty.protocol.sharding.shard_routes import (
     CHECK_EVERY,
     DropMessage,
+    LookForRoom,
     MessageGivenBack,
+    MessageTaken,
     OwnersInReach,
     RoutedMessage,
     RouteEvent,
     RouteLimits,
+    RouteOpened,
     SendToOwner,
+    ShardHasRoom,
     ShardRoutes,
 )
 from casty.protocol.state.membership_state import Gossip
@@ -163,6 +168,8 @@ class Senders:
     world: SendersWorld
     passes: Callable[[str, str], bool] = lambda sender, to: True
     travels: Callable[[], float] = lambda: 0.001
+    rooms: Callable[[], int] = lambda: 1_000
+    """How many held messages of each shard a link has room for, each time that a node looks."""
     starts_for: Callable[[], float] = lambda: 0.0
     handles_for: Callable[[], float] = lambda: 0.0
     failures: float = 0.0
@@ -285,8 +292,11 @@ class Senders:
             raise InvariantBroken("buffers keep their bounds", f"{name}: {routes.held_count}, {table.waiting}")
         if routes.held:
             owners, reach = self._owners.get(name, {}), self.reach.get(name)
-            if any(shard in owners and (reach is None or owners[shard] in reach) for shard in routes.held):
-                raise InvariantBroken("nothing is held for a shard that has an owner in reach", name)
+            ready = [shard for shard in routes.held if shard in owners and (reach is None or owners[shard] in reach)]
+            if ready != [shard for shard in routes.held if shard in routes.releasing]:
+                raise InvariantBroken("what is held goes to owners in reach, and to no others", name)
+            if not routes.held.keys().isdisjoint(routes.routes):
+                raise InvariantBroken("nothing goes past what is held for its shard", name)
         waiting = 0
         for cell in table.cells.values():
             waiting += len(cell.waiting or ())
@@ -341,6 +351,14 @@ class Senders:
             match effect:
                 case SendToOwner():
                     self._post(name, effect.to, effect.epoch, effect.message)
+                    if isinstance(event, ShardHasRoom):
+                        self._route(name, MessageTaken(effect.message))
+                case LookForRoom():
+                    for shard in tuple(self.node(name).routes.releasing):
+                        for _ in range(self.rooms()):
+                            self._route(name, ShardHasRoom(shard))
+                case RouteOpened():
+                    pass  # the machine sends the next one itself
                 case StartTimer():
                     self._start_timer(name, effect, self._route)
                 case DropMessage():
@@ -525,3 +543,7 @@ def draw_entities(senders: Senders, chance: random.Random) -> None:
     senders.failures, senders.endings = chance.choice((0.0, 0.05, 0.2)), chance.choice((0.0, 0.1))
     passivates, entities_max = chance.choice((0.3, 2.0, 120.0)), chance.choice((1, 2, 100))
     senders.entity_limits = EntityLimits(passivate_after=passivates, entities_max=entities_max)
+    draws = random.Random()
+    draws.setstate(chance.getstate())  # of its own, so that the runs of all seeds stay as they were
+    rooms = draws.choice(((1_000,), (0, 0, 1, 2, 1_000)))
+    senders.rooms = lambda: draws.choice(rooms)

@@ -205,14 +205,19 @@ class RemoteRef(AskableRef[M_contra]):
     def post(self, message: object, frame: bytes) -> None:
         """Queue a frame where it has to wait, or make a dead letter of its message."""
         route, holds = self._route, self._node.paused_sends
-        if route is None or holds is None:
-            is_taken = False
-        elif self.has_to_wait(frame):
-            is_taken = holds.tell(route.to, self._place[1], frame)
-        else:
-            is_taken = route.send(frame)
-        if not is_taken:
+        if route is None or holds is None or not self._put(frame, route, holds):
             self._drop(message, frame)
+
+    def offer(self, message: object, frame: bytes) -> bool:
+        """Do as `post`, unless nothing but room is missing: then return False."""
+        route, holds = self._route, self._node.paused_sends
+        if route is not None and holds is not None:
+            if self._put(frame, route, holds):
+                return True
+            if route.refusal() is None and holds.refusal(route.to, frame) is None:
+                return False
+        self._drop(message, frame)
+        return True
 
     async def post_in_time(self, message: object, frame: bytes, deadline: float) -> None:
         """Post a request, waiting for room where nothing else is missing."""
@@ -270,11 +275,7 @@ class RemoteRef(AskableRef[M_contra]):
             refuse_thread(self)
         try:
             route, holds, frame = self._channel_frame(message)
-            if self.has_to_wait(frame):
-                is_taken = holds.tell(route.to, self._place[1], frame)
-            else:
-                is_taken = route.send(frame)
-            if not is_taken:
+            if not self._put(frame, route, holds):
                 self._check_route(route)
                 raise trio.WouldBlock
         except BaseException:
@@ -329,6 +330,11 @@ class RemoteRef(AskableRef[M_contra]):
             return message.frame(path, uid)
         return message.frame(ASK_PREFIX, 0, encode_slot(serial, uid))
 
+    def _put(self, frame: bytes, route: LinkHandle, holds: PausedSends) -> bool:
+        if self.has_to_wait(frame):
+            return holds.tell(route.to, self._place[1], frame)
+        return route.send(frame)
+
     async def _queue(self, frame: bytes, route: LinkHandle, holds: PausedSends) -> None:
         path = self._place[1]
         if len(frame) > self._node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
@@ -356,6 +362,9 @@ class UnsentFrame(UnsentRequest):
 
     def tell(self) -> None:
         self._ref.post(self._request, self._frame)
+
+    def offer(self) -> bool:
+        return self._ref.offer(self._request, self._frame)
 
     async def send(self) -> None:
         await self._ref.post_in_time(self._request, self._frame, self._request.deadline)

@@ -5,7 +5,8 @@ Owns the translation between refs, frames and the events of two machines: `Shard
 
 How it works: a message for a node goes the way of every other message between actors: to the path of the entity there,
 with the epoch of its shard in place of the number of an actor. So queues, large messages, deadlines of asks and dead
-letters are those of all messages.
+letters are those of all messages. What was held goes as the queue to its node has room for it, and leaves some to all
+others.
 """
 
 from __future__ import annotations
@@ -32,14 +33,19 @@ from casty.protocol.sharding.entities.entity_events import EntityMessage, Refusa
 from casty.protocol.sharding.placement_events import ShardTableChanged
 from casty.protocol.sharding.shard_hash import number_of
 from casty.protocol.sharding.shard_routes import (
+    ROOM_DUE,
     DropMessage,
+    LookForRoom,
     MessageGivenBack,
+    MessageTaken,
     MessageWithdrawn,
     OwnersInReach,
     RoutedMessage,
     RouteEffect,
     RouteEvent,
+    RouteOpened,
     SendToOwner,
+    ShardHasRoom,
     ShardRoutes,
 )
 from casty.refs import ActorRef, EntityKey
@@ -59,6 +65,8 @@ WRITERS_MAX: Final = 1_024
 """Classes of messages of one kind whose makers of frames are kept."""
 UNPLACED: Final = -1
 """In place of a shard while the number of shards is not known."""
+RELEASED_MAX: Final = 1_024
+"""Held messages let go at once: other kinds have their turn at the same queues, and other tasks at the processor."""
 ASKER_LATE_MAX: Final = 1.0
 """Seconds after its deadline at which a held request is dropped: its asker gives up at the deadline itself."""
 
@@ -148,6 +156,9 @@ class EntityRouter:
         self.admitted: frozenset[type] = NO_TYPES
         """Classes with messages of the kind's type alone."""
         self._writers: dict[tuple[type, bool], Write] = {}
+        self._too_large: set[int] = set()
+        """Shards with a first message that had no room, though there was some; tried again at a look at the deadlines.
+        """
         self.refused: Counter[RefusalReason] = Counter()
         """Messages certainly not handled, by the reason."""
         self._changed = trio.Event()
@@ -218,6 +229,10 @@ class EntityRouter:
     def unsent(self, ref: RoutedEntityRef[Never], timeout: float) -> NotSent | NoHost:
         """Return the error for an asker whose request was held all the time."""
         where, hosts = f"{self.key.name}/{ref.id}", self._hosts
+        owner = self.routes.owner_in_reach(self._shard(ref))
+        if owner is not None:
+            lack = f"for lack of room in the queue it was not sent to {owner.address}"
+            return NotSent(f"no reply from {where} within {timeout} s: {lack}")
         if not hosts.is_hosted(self.key.name):
             told = hosts.hosts_in_words()
             return NoHost(f"no node hosts {self.key!r}, so {where} was not asked within {timeout} s: {told}")
@@ -226,7 +241,7 @@ class EntityRouter:
     def give_back(self, entity_id: str, message: object) -> bool:
         """Take a message back, sent and certainly not on its way; False where it cannot wait here."""
         ref, shards = self.ref(entity_id), self.num_shards
-        if self._is_closed or shards is None or ref.number % shards in self.routes.routes:
+        if self._is_closed or shards is None or not self.routes.takes_back(ref.number % shards):
             return False
         deadline = message.deadline if isinstance(message, Request) else math.inf
         letter = RoutedMessage(ref.number % shards, _Letter(ref, message), 0, deadline)
@@ -293,12 +308,14 @@ class EntityRouter:
             match effect:
                 case SendToOwner(to, epoch, routed):
                     letter = cast("_Letter", routed.message)
-                    try:
-                        self._send(ShardWay(to, epoch), routed.shard, letter.ref, letter.message)
-                    except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
-                        if routed is cause:
-                            raise  # its sender is told; of one that was held, nobody waits for the call any more
-                        self.kernel.dead_letter(letter.message, letter.ref, NOT_ENCODABLE, str(error))
+                    way = ShardWay(to, epoch)
+                    if routed is cause:
+                        self._send(way, routed.shard, letter.ref, letter.message)
+                    elif self._offer(way, routed.shard, letter.ref, letter.message):
+                        self._handle(MessageTaken(routed))
+                    else:
+                        self._too_large.add(routed.shard)
+                        continue
                     if letter.held is not None:
                         letter.held.leave()
                 case DropMessage(routed, reason):
@@ -306,6 +323,10 @@ class EntityRouter:
                     self.drop(letter.ref, letter.message, reason)
                     if letter.held is not None:
                         letter.held.leave()
+                case LookForRoom():
+                    self._release()
+                case RouteOpened(shard):
+                    self._open(shard)
                 case StartTimer(name, delay):
                     self.kernel.timer_queue.call_later(delay, partial(self._fired, name))
                 case _ as never:
@@ -336,6 +357,48 @@ class EntityRouter:
         elif (unsent := target.request(message)) is not None:
             unsent.tell()
 
+    def _release(self) -> None:
+        """Let held messages go, one of each shard by turns, as far as their owners have room."""
+        shards, left, full = [*self.routes.releasing], RELEASED_MAX, set[UniqueAddress]()
+        while shards and left > 0:
+            shards = [shard for shard in shards[:left] if self._let_one_go(shard, full)]
+            left -= len(shards)
+
+    def _let_one_go(self, shard: int, full: set[UniqueAddress]) -> bool:
+        """Let the first message held for a shard go, unless its owner is, or turns out to be, one of the full ones."""
+        release = self.routes.releasing.get(shard)
+        if release is None or release.to in full or shard in self._too_large:
+            return False
+        if not self._has_spare_room(release.to):
+            full.add(release.to)
+            return False
+        self._handle(ShardHasRoom(shard))
+        return True
+
+    def _has_spare_room(self, to: UniqueAddress) -> bool:
+        route = None if to == self.node.self_node else self.node.route_to(to)
+        return route is None or route.has_spare_room()
+
+    def _offer(self, way: ShardWay, shard: int, ref: RoutedEntityRef[Never], message: object) -> bool:
+        """Send a message that was held; False where there is no room for it. Nobody waits for this call."""
+        target = self._lead(ref, shard, way)
+        try:
+            if not isinstance(message, Request):
+                target.put_nowait(message)
+                return True
+            far = message.far
+            unsent = target.request(message)
+            if unsent is not None and not unsent.offer():
+                message.far = far
+                return False
+        except trio.WouldBlock:
+            return False
+        except trio.BrokenResourceError:
+            target.tell(message)  # a dead letter, with the reason
+        except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
+            self.kernel.dead_letter(message, ref, NOT_ENCODABLE, str(error))
+        return True
+
     def _target_of(self, ref: RoutedEntityRef[Never]) -> AskableRef[object] | None:
         """Return where messages of a ref go now; None where they are held back."""
         shard = ref.number % len(self.ways)
@@ -360,14 +423,22 @@ class EntityRouter:
             self.ways[shard] = None
         self._handle(event)
         for shard, way in before.items():
-            route = self.routes.routes.get(shard)
-            if route is not None and not self._is_closed:
-                self.ways[shard] = way if way is not None and route == (way.to, way.epoch) else ShardWay(*route)
+            self._open(shard, way)
         self._wake()
 
+    def _open(self, shard: int, way: ShardWay | None = None) -> None:
+        """Let a shard with a route have its way, the one that it had before where that leads there."""
+        route = self.routes.routes.get(shard)
+        if route is not None and not self._is_closed:
+            self.ways[shard] = way if way is not None and route == (way.to, way.epoch) else ShardWay(*route)
+
     def _fired(self, name: str) -> None:
+        held, is_for_room = self.routes.held_count, name.startswith(ROOM_DUE)
+        if not is_for_room:
+            self._too_large.clear()
         self._handle(TimerFired(name))
-        self._wake()
+        if not is_for_room or self.routes.held_count != held:
+            self._wake()
 
     def _wake(self) -> None:
         self._changed.set()

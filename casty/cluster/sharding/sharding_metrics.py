@@ -11,7 +11,9 @@ from casty.runtime.system.metrics import Metric, Metrics
 
 OWNED: Final = Metric("shards", "Shards that are open on this node.", ("key",))
 MOVES: Final = Metric("moves", "Moves of shards between nodes that this node has seen.", ("key",))
-HELD: Final = Metric("held_messages", "Messages of this node that wait for the node of an entity.", ("key",))
+HELD: Final = Metric(
+    "held_messages", "Messages of this node that wait for the node of an entity, or for room to it.", ("key",)
+)
 ENTITIES: Final = Metric("entities", "Entities on this node that are alive, or have messages waiting.", ("key",))
 WAITING: Final = Metric("waiting_messages", "Messages on this node that wait for an entity to start.", ("key",))
 STARTS: Final = Metric("entity_starts", "Starts of entities on this node.", ("key",))

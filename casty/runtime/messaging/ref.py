@@ -55,6 +55,11 @@ class UnsentRequest(ABC):
     def tell(self) -> None:
         """Hand it over; it is a dead letter where there is no room."""
 
+    def offer(self) -> bool:
+        """Do as `tell`, unless there is no room now: then return False."""
+        self.tell()
+        return True
+
     @abstractmethod
     async def send(self) -> None:
         """Hand it over, waiting for room; cancelled, it was not handed over."""

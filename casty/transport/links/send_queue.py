@@ -23,6 +23,10 @@ REQUEST_PARTS = 2
 """Waiting requests are let in to one of so many parts of the queue, where nobody else waits. With all of it they kept
 it full: of 20,000 asks with 3 KB, half from either node, 9,590 lost their replies to that; with half of it, none.
 """
+SPARED_PARTS = 4
+"""One of so many parts of the queue is left to all others by whoever sends many messages at once. It is not half of it:
+waiting requests, which keep one half full, would leave no room to such a sender.
+"""
 NEVER = sys.maxsize
 
 
@@ -85,6 +89,15 @@ class SendQueue:
     def is_idle(self) -> bool:
         """Whether nothing is queued and nobody waits."""
         return not self._frames and not self.line
+
+    @property
+    def has_spare_room(self) -> bool:
+        """Whether there is room beyond the part left to others."""
+        if not self._frames:
+            return True
+        full = SPARED_PARTS - 1
+        frames, size = SPARED_PARTS * len(self._frames), SPARED_PARTS * self.bytes
+        return not self._senders and frames < full * self._messages_max and size < full * self._bytes_max
 
     @property
     def is_awaited(self) -> bool:

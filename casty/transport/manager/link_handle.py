@@ -59,6 +59,10 @@ class LinkHandle:
         self._link = self._transport.link_up(self.to, self._lane)
         return is_taken
 
+    def has_spare_room(self) -> bool:
+        """Call `RemoteTransport.has_spare_room` for this run and lane."""
+        return self._transport.has_spare_room(self.to, self._lane)
+
     def refusal(self) -> str | None:
         """Call `RemoteTransport.refusal` for this run and lane."""
         return self._transport.refusal(self.to, self._lane)

@@ -331,9 +331,25 @@ class RemoteTransport:
         Returns:
             The frames in the queue, and the senders that wait for room in it.
         """
-        exchange = self._exchange
-        link = None if exchange is None else exchange.links.by_peer[lane].get(to) or exchange.links.up(to, lane)
+        link = self._queueing(to, lane)
         return (0, 0) if link is None else (len(link.send_queue), link.send_queue.waiting)
+
+    def has_spare_room(self, to: UniqueAddress, lane: Lane) -> bool:
+        """Look whether the queue to a peer has room for one who sends many messages at once. For the cluster.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane of the link.
+
+        Returns:
+            Whether it has, beyond the part left to others.
+        """
+        link = self._queueing(to, lane)
+        return link is None or link.send_queue.has_spare_room
+
+    def _queueing(self, to: UniqueAddress, lane: Lane) -> Link | None:
+        exchange = self._exchange
+        return None if exchange is None else exchange.links.by_peer[lane].get(to) or exchange.links.up(to, lane)
 
     def is_up(self, node: UniqueAddress, lane: Lane, *, or_awaited: bool = False) -> bool:
         """Look whether there is a link with a run of a node.

@@ -39,6 +39,33 @@ async def test_both_bounds_hold() -> None:
     assert send_queue.put_nowait(b"x" * 4)
 
 
+async def test_a_quarter_of_the_queue_is_left_to_others() -> None:
+    send_queue = SendQueue(messages_max=8, bytes_max=80)
+    for _ in range(6):
+        assert send_queue.has_spare_room
+        send_queue.put_nowait(b"x")
+    assert not send_queue.has_spare_room
+    send_queue.drain()
+    send_queue.put_nowait(b"x" * 59)
+    assert send_queue.has_spare_room
+    send_queue.put_nowait(b"x")
+    assert not send_queue.has_spare_room
+
+
+async def test_nobody_has_room_to_spare_while_a_sender_waits_but_beside_requests(autojump_clock) -> None:
+    send_queue = SendQueue(messages_max=8, bytes_max=80)
+    send_queue.put_nowait(b"x" * 50)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_queue.put, b"x" * 40, 10.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert send_queue.has_spare_room
+        nursery.start_soon(send_queue.put, b"x" * 40)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not send_queue.has_spare_room
+        send_queue.drain()
+        assert send_queue.has_spare_room
+
+
 async def test_an_over_long_frame_passes_alone() -> None:
     send_queue = SendQueue(messages_max=3, bytes_max=10)
     assert send_queue.put_nowait(b"x" * 50)
