@@ -244,7 +244,7 @@ class EntityRouter:
         if self._is_closed or shards is None or not self.routes.takes_back(ref.number % shards):
             return False
         deadline = message.deadline if isinstance(message, Request) else math.inf
-        letter = RoutedMessage(ref.number % shards, _Letter(ref, message), 0, deadline)
+        letter = RoutedMessage(ref.number % shards, _Letter(ref, message), deadline)
         self._handle(MessageGivenBack(letter))
         return True
 
@@ -286,13 +286,13 @@ class EntityRouter:
         return self.node.thread == get_ident()
 
     def _has_room(self, ref: RoutedEntityRef[Never]) -> bool:
-        return self.routes.has_room(self._shard(ref), 0)
+        return self.routes.has_room(self._shard(ref))
 
     def _shard(self, ref: RoutedEntityRef[Never]) -> int:
         return UNPLACED if self.num_shards is None else ref.number % self.num_shards
 
     def _route(self, letter: _Letter, deadline: float) -> None:
-        routed = RoutedMessage(self._shard(letter.ref), letter, 0, deadline)
+        routed = RoutedMessage(self._shard(letter.ref), letter, deadline)
         if letter.held is not None:
             letter.held.routed = routed
         if self._is_closed:

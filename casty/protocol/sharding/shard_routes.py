@@ -44,8 +44,6 @@ class RouteLimits:
     """Messages for one shard."""
     held_max: int = 10_000
     """Messages for all shards."""
-    held_bytes_max: int = 16 * 1024 * 1024
-    """Sizes of all of them, as told by the sender."""
     held_time_max: float = 30.0
     """Seconds for a message without a deadline of its own."""
 
@@ -56,7 +54,6 @@ class RoutedMessage:
 
     shard: int
     message: object
-    size: int = 0
     deadline: float = math.inf
 
 
@@ -173,7 +170,6 @@ class ShardRoutes:
     """Shards with an owner in reach and messages held, the one whose turn was the longest time ago first."""
     held: dict[int, deque[HeldBack]] = field(init=False, default_factory=dict[int, deque[HeldBack]])
     held_count: int = field(init=False, default=0)
-    held_bytes: int = field(init=False, default=0)
     deadlines: list[tuple[float, int, HeldBack]] = field(init=False, default_factory=list[tuple[float, int, HeldBack]])
     _owned: dict[int, tuple[UniqueAddress, int]] = field(
         init=False, default_factory=dict[int, tuple[UniqueAddress, int]]
@@ -200,7 +196,7 @@ class ShardRoutes:
     def close(self) -> Sequence[DropMessage]:
         """Drop everything held: nothing is sent any more."""
         held, self.held = self.held, {}
-        self.held_count = self.held_bytes = 0
+        self.held_count = 0
         self.deadlines.clear()
         self.releasing.clear()
         self._given_back.clear()
@@ -213,13 +209,12 @@ class ShardRoutes:
             self._leaves(one)
         return taken
 
-    def has_room(self, shard: int, size: int) -> bool:
+    def has_room(self, shard: int) -> bool:
         """Whether a message would be sent or held, and not dropped."""
         if shard in self.routes:
             return True
         limits, held = self.limits, self.held.get(shard, ())
-        has_room = len(held) < limits.shard_held_max and self.held_count < limits.held_max
-        return has_room and self.held_bytes + size <= limits.held_bytes_max
+        return len(held) < limits.shard_held_max and self.held_count < limits.held_max
 
     def owner_in_reach(self, shard: int) -> UniqueAddress | None:
         """Return the owner of a shard that gets its messages, at once or as there is room for them."""
@@ -235,11 +230,11 @@ class ShardRoutes:
 
     def _take(self, event: RouteEvent, now: float) -> Iterator[RouteEffect]:
         match event:
-            case RoutedMessage(shard, _, size):
+            case RoutedMessage(shard):
                 way = self.routes.get(shard)
                 if way is not None:
                     yield SendToOwner(*way, event)
-                elif not self.has_room(shard, size):
+                elif not self.has_room(shard):
                     yield DropMessage(event, RefusalReason.full)
                 else:
                     self.held.setdefault(shard, deque()).append(self._hold(event, now))
@@ -297,7 +292,6 @@ class ShardRoutes:
         deadline = message.deadline if message.deadline < math.inf else now + self.limits.held_time_max
         one = HeldBack(message, deadline)
         self.held_count += 1
-        self.held_bytes += message.size
         self._count += 1
         heapq.heappush(self.deadlines, (deadline, self._count, one))
         return one
@@ -306,7 +300,7 @@ class ShardRoutes:
         shard = message.shard
         if not self.takes_back(shard):
             yield DropMessage(message, RefusalReason.expired)
-        elif not self.has_room(shard, message.size):
+        elif not self.has_room(shard):
             yield DropMessage(message, RefusalReason.full)
         else:
             place = self._given_back.get(shard, 0)
@@ -356,7 +350,6 @@ class ShardRoutes:
     def _leaves(self, one: HeldBack) -> None:
         one.has_left = True
         self.held_count -= 1
-        self.held_bytes -= one.message.size
         if len(self.deadlines) > 2 * self.held_count + STALE_ENTRIES_MAX:
             self.deadlines = [entry for entry in self.deadlines if not entry[2].has_left]
             heapq.heapify(self.deadlines)

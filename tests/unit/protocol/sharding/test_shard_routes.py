@@ -113,19 +113,19 @@ def test_a_message_beyond_its_deadline_is_not_sent_though_its_shard_is_owned_now
     assert handled(routes, rows(1, Owned(X, 5)), 5.0) == [DropMessage(ask, RefusalReason.expired)]
 
 
-def test_buffers_are_bounded_by_shard_by_key_and_by_bytes() -> None:
-    routes = ShardRoutes("carts", RouteLimits(shard_held_max=2, held_max=3, held_bytes_max=100))
+def test_buffers_are_bounded_by_shard_and_by_key() -> None:
+    routes = ShardRoutes("carts", RouteLimits(shard_held_max=2, held_max=3))
     full = RefusalReason.full
     for message in (RoutedMessage(0, 1), RoutedMessage(0, 2)):
         assert not [e for e in routes.handle(message, 0.0) if isinstance(e, DropMessage)]
     assert routes.handle(RoutedMessage(0, 3), 0.0) == [DropMessage(RoutedMessage(0, 3), full)]
-    assert routes.handle(RoutedMessage(1, 4, size=101), 0.0) == [DropMessage(RoutedMessage(1, 4, size=101), full)]
-    assert routes.has_room(1, 100)
-    routes.handle(RoutedMessage(1, 5, size=100), 0.0)
-    assert not routes.has_room(2, 0)
+    assert routes.has_room(1)
+    routes.handle(RoutedMessage(1, 4), 0.0)
+    assert not routes.has_room(2)
+    assert routes.handle(RoutedMessage(1, 5), 0.0) == [DropMessage(RoutedMessage(1, 5), full)]
     handled(routes, rows(1, Owned(X, 5)), 0.0)
-    assert (routes.held_count, routes.held_bytes) == (1, 100)
-    assert routes.has_room(2, 0)
+    assert routes.held_count == 1
+    assert routes.has_room(2)
 
 
 def test_two_equal_messages_are_two() -> None:
@@ -339,11 +339,11 @@ def test_deadlines_and_withdrawals_hold_during_a_release_and_the_last_one_opens_
 def test_the_room_of_a_buffer_counts_while_it_is_let_go() -> None:
     routes = held_for(1, 2, shard_held_max=2)
     handled(routes, rows(1, Owned(X, 5)), 0.0, room=0)
-    assert not routes.has_room(0, 0)
+    assert not routes.has_room(0)
     let_go(routes, 0.0, room=1)
-    assert routes.has_room(0, 0)
+    assert routes.has_room(0)
     let_go(routes, 0.0)
-    assert routes.has_room(0, 1_000_000_000)
+    assert routes.has_room(0)
 
 
 def test_a_closed_node_lets_nothing_go_any_more() -> None:
