@@ -26,7 +26,7 @@ from casty.cluster.node import ClusterNode
 from casty.cluster.remoting.active_entities import ActiveEntities, EntityHere
 from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
 from casty.cluster.sharding.entity_hosting import EntityHosting
-from casty.errors import NoHost, NotSent, UnsupportedTypeError
+from casty.errors import CastyError, NoHost, NotSent
 from casty.protocol.effects import StartTimer, TimerFired
 from casty.protocol.sharding.allocation import Allocation
 from casty.protocol.sharding.entities.entity_events import EntityMessage, RefusalReason
@@ -395,8 +395,9 @@ class EntityRouter:
             return False
         except trio.BrokenResourceError:
             target.tell(message)  # a dead letter, with the reason
-        except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
-            self.kernel.dead_letter(message, ref, NOT_ENCODABLE, str(error))
+        except Exception as error:  # reading its fields may raise anything, and its sender is not here to take that
+            said = str(error) if isinstance(error, CastyError) else f"{type(error).__name__}: {error}"
+            self.kernel.dead_letter(message, ref, NOT_ENCODABLE, said)
         return True
 
     def _target_of(self, ref: RoutedEntityRef[Never]) -> AskableRef[object] | None:

@@ -15,8 +15,11 @@ from helpers.entities import CARTS, Add, Command, Ledger, Note, add
 
 import casty
 from casty import (
+    ActorContext,
     ActorRef,
+    AskFailed,
     AskTimeoutError,
+    Behavior,
     Behaviors,
     ClusteredActorSystem,
     ClusterSettings,
@@ -44,6 +47,13 @@ class Crate:
 
 
 CRATES = EntityKey[Crate]("crates")
+
+
+def unpacked(reply_to: ActorRef[int]) -> Crate:
+    """Return a crate without one of its fields."""
+    crate = Crate(0, b"", reply_to)
+    object.__delattr__(crate, "content")
+    return crate
 
 
 def carts_of_each_shard(count: int) -> list[str]:
@@ -293,3 +303,36 @@ async def test_held_messages_for_an_owner_on_the_same_node_go_too(autojump_clock
     tell_all(a, FEW)
     ledger.host(a)
     await until_all_came(nodes, ledger, FEW)
+
+
+async def test_a_held_message_whose_fields_cannot_be_read_ends_neither_its_node_nor_those_behind_it(
+    autojump_clock, nodes
+):
+    a, b = await without_owner(nodes, "a", "b")
+    answers = list[int]()
+
+    def crate(_: str) -> Behavior[Crate]:
+        async def handle(_: ActorContext[Crate], message: Crate) -> Behavior[Crate]:
+            assert message.reply_to is not None
+            message.reply_to.tell(message.number)
+            return Behaviors.same()
+
+        return Behaviors.receive(handle)
+
+    async def ask_in_vain() -> None:
+        with pytest.raises(AskFailed, match="cannot be encoded: AttributeError"):
+            await a.ask(asked, unpacked, timeout=20.0)
+
+    async def ask() -> None:
+        answers.append(await a.ask(asked, lambda to: Crate(1, b"", to), timeout=20.0))
+
+    asked = a.entity(CRATES, "crate-1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_in_vain)
+        await until(lambda: held(a, CRATES) == 1)
+        nursery.start_soon(ask)
+        await until(lambda: held(a, CRATES) == 2)
+        b.spawn(Behaviors.sharded(crate, CRATES, num_shards=SHARDS), CRATES.name)
+
+    assert answers == [1]
+    assert held(a, CRATES) == 0
