@@ -70,8 +70,8 @@ class Framing:
                 return self._frame_large(kind, head + tail, encoder, message, outlet)
             try:
                 payload = pack(encode(message))
-            except FOREIGN as error:
-                raise encoder.encode_fault(message, error) from None
+            except Exception as error:  # reading a message's fields may raise anything
+                raise encoder.encode_fault(message, error) from _cause(error)
             size = head_size + len(payload) + len(tail)
             start = _header(size + 1, kind) + head + tail
             return start + payload if size < elements_max else self._checked(kind, encoder, start, payload)
@@ -113,8 +113,8 @@ class Framing:
         """
         try:
             pieces = self._scatter_encoder.cut(encoder.encode(message))
-        except FOREIGN as error:
-            raise encoder.encode_fault(message, error) from None
+        except Exception as error:
+            raise encoder.encode_fault(message, error) from _cause(error)
         with pieces:
             size = len(head) + pieces.size
             encoder.is_large = self._elements_max <= size <= LARGE_BYTES_MAX
@@ -153,3 +153,8 @@ class Framing:
 def invalid(error: Exception) -> DecodeError:
     """Return the error for bytes that are no msgpack."""
     return DecodeError(f"not valid msgpack ({type(error).__name__})")
+
+
+def _cause(error: Exception) -> Exception | None:
+    """Return what a fault in encoding is shown with: an error of the message's own class, and none of hooks."""
+    return None if isinstance(error, FOREIGN) else error

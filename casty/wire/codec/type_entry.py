@@ -47,7 +47,7 @@ class TypeEntry:
             return f"{self.name}{error.path}: {error}"
         if isinstance(error, RecursionError):
             return f"{self.name}: values in values, deeper than this process can follow them: send it in parts"
-        return f"{self.name}: {type(error).__name__}"
+        return f"{self.name}: {error if isinstance(error, AttributeError) else type(error).__name__}"
 
 
 def unwritable(raw: Any) -> TypeMismatch | None:

@@ -313,6 +313,39 @@ def test_what_was_made_for_one_class_writes_all_its_messages_as_one_by_one(codec
         write(Order(()))
 
 
+@message("codec.Weighed")
+@dataclass(frozen=True)
+class Weighed:
+    name: str
+    weight: int
+
+
+@message("codec.Asked")
+@dataclass(frozen=True)
+class Asked:
+    name: str
+
+    def __getattribute__(self, attribute: str) -> Any:
+        if attribute == "name":
+            raise LookupError("nobody has asked yet")
+        return super().__getattribute__(attribute)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_message_whose_fields_raise_when_they_are_read_is_no_message(codec: Codec, is_large: bool) -> None:
+    """Whoever sends later, such as for others, cannot know what a class of the user raises."""
+    weighed = Weighed("pen", 2)
+    object.__delattr__(weighed, "weight")
+    write = codec.writer("/user/shop", 5, weighed, None)
+    if is_large:
+        write(Weighed("x" * 70_000, 2))
+    with pytest.raises(EncodeError, match=r"^codec\.Weighed: .*no attribute 'weight'$"):
+        write(weighed)
+    with pytest.raises(EncodeError, match=r"^codec\.Asked: LookupError$") as raised:
+        codec.frame_envelope("/user/shop", 5, Asked("pen"))
+    assert str(raised.value.__cause__) == "nobody has asked yet"
+
+
 @pytest.mark.parametrize(
     ("start", "told"),
     [
