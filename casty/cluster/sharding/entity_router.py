@@ -26,7 +26,7 @@ from casty.cluster.node import ClusterNode
 from casty.cluster.remoting.active_entities import ActiveEntities, EntityHere
 from casty.cluster.remoting.remote_entity_ref import RemoteEntityRef
 from casty.cluster.sharding.entity_hosting import EntityHosting
-from casty.errors import CastyError, NoHost, NotSent
+from casty.errors import NoHost, NotSent, UnsupportedTypeError
 from casty.protocol.effects import StartTimer, TimerFired
 from casty.protocol.sharding.allocation import Allocation
 from casty.protocol.sharding.entities.entity_events import EntityMessage, RefusalReason
@@ -328,6 +328,8 @@ class EntityRouter:
                 case RouteOpened(shard):
                     self._open(shard)
                 case StartTimer(name, delay):
+                    if name.startswith(ROOM_DUE):  # else the same of two kinds would always be the first to look
+                        delay *= 0.5 + self.kernel.rng.random()
                     self.kernel.timer_queue.call_later(delay, partial(self._fired, name))
                 case _ as never:
                     assert_never(never)
@@ -395,9 +397,8 @@ class EntityRouter:
             return False
         except trio.BrokenResourceError:
             target.tell(message)  # a dead letter, with the reason
-        except Exception as error:  # reading its fields may raise anything, and its sender is not here to take that
-            said = str(error) if isinstance(error, CastyError) else f"{type(error).__name__}: {error}"
-            self.kernel.dead_letter(message, ref, NOT_ENCODABLE, said)
+        except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
+            self.kernel.dead_letter(message, ref, NOT_ENCODABLE, str(error))
         return True
 
     def _target_of(self, ref: RoutedEntityRef[Never]) -> AskableRef[object] | None:
