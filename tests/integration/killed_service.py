@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, Final
 
 import trio
+from outcome import Error, Outcome
 
 import casty
 from casty import (
@@ -38,6 +39,7 @@ from casty import (
 )
 from casty.journal import Claim, Journal, Record
 from casty.persistence.postgres import PostgresJournal
+from casty.runtime.journaling.append_queue import BegunAppend, append_queue_of
 from casty.wire.storing.stored_codec import StoredCodec
 
 ENTITIES: Final = 4
@@ -90,21 +92,64 @@ def counter(persistence_id: str | None = None) -> casty.Behavior[Note]:
     return Behaviors.event_sourced(persistence_id, empty=0, decide=decide, apply=apply, snapshots=Every(20, keep=2))
 
 
+def is_to_freeze(records: Sequence[Record]) -> bool:
+    return any(FREEZE.encode() in record.payload for record in records)
+
+
+@dataclass
+class FrozenAppend:
+    """A begun append whose outcome is noted, though it is given up: the node may end before it is known."""
+
+    note: Callable[[BaseException], None]
+    done: Callable[[Outcome[None]], None]
+    is_given_up: bool = False
+
+    def give_up(self) -> None:
+        self.is_given_up = True
+
+    def end(self, told: Outcome[None]) -> None:
+        if isinstance(told, Error):
+            self.note(told.error)
+        if not self.is_given_up:
+            self.done(told)
+
+
 class _Stopping:
     """Journal that stops its process before one write, and tells of its refusal."""
 
     log: Log
 
     async def append(self, claim: Claim, persistence_id: str, after: int, records: Sequence[Record]) -> None:
-        is_frozen = any(FREEZE.encode() in record.payload for record in records)
+        is_frozen = is_to_freeze(records)
         if is_frozen:
             os.kill(os.getpid(), signal.SIGSTOP)
-        try:
-            await super().append(claim, persistence_id, after, records)  # type: ignore[misc]  # the store's
-        except Fenced:
-            if is_frozen:
-                self.log.write("f", persistence_id, FREEZE)
-            raise
+        with trio.CancelScope(shield=is_frozen):  # the node may end before the outcome is known
+            try:
+                await super().append(claim, persistence_id, after, records)  # type: ignore[misc]  # the store's
+            except Fenced as fenced:
+                if is_frozen:
+                    self._note(persistence_id, fenced)
+                raise
+
+    def begin_append(
+        self,
+        claim: Claim,
+        persistence_id: str,
+        after: int,
+        records: Sequence[Record],
+        done: Callable[[Outcome[None]], None],
+    ) -> BegunAppend | None:
+        """Do the same on the way that entities take: without it, every append would be awaited."""
+        begin: Any = super().begin_append  # type: ignore[misc]  # the store's
+        if not is_to_freeze(records):
+            return begin(claim, persistence_id, after, records, done)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        frozen = FrozenAppend(partial(self._note, persistence_id), done)
+        return None if begin(claim, persistence_id, after, records, frozen.end) is None else frozen
+
+    def _note(self, persistence_id: str, error: BaseException) -> None:
+        if isinstance(error, Fenced):
+            self.log.write("f", persistence_id, FREEZE)
 
 
 class StoppingSqlite(_Stopping, SqliteJournal):
@@ -135,6 +180,7 @@ class Store:
     def journal(self, log: Log) -> StoppingSqlite | StoppingPostgres:
         """Return a journal on it."""
         made = StoppingPostgres(self.place, schema=self.schema) if self.schema else StoppingSqlite(self.place)
+        assert append_queue_of(made) is made, "entities would wait for each append, as they do for no store of ours"
         made.log = log
         return made
 
