@@ -21,7 +21,7 @@ from casty.errors import JournalError, JournalUnavailable, JournalUncertain
 from casty.journal import Claim, Record
 from casty.persistence.arguments import check_append
 from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY
-from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal, appended
+from casty.persistence.table_store import LIGHT, AppendChange, ChangeSize, StoreTables, TableJournal
 from casty.persistence.tables import MemoryTables
 from casty.runtime.journaling.append_queue import BegunAppend
 
@@ -171,9 +171,8 @@ class SimulatedJournal(TableJournal):
             raise RuntimeError(NOT_OPEN.format(self))
         if self._disk.rng.random() < FULL_RATE:
             return None
-        append = SimulatedAppend(
-            partial(self._change, *appended(claim, persistence_id, after, records, self._read_clock())), done
-        )
+        change = AppendChange(claim, persistence_id, after, records, self._read_clock())
+        append = SimulatedAppend(partial(self._change, change, change.size), done)
         trio.lowlevel.spawn_system_task(append.run)  # a store does not stop with its clients
         return append
 

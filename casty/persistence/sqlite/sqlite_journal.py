@@ -14,7 +14,7 @@ from casty.persistence.checked_journal import NOT_OPEN, OPEN_ALREADY
 from casty.persistence.sqlite.file_systems import refuse_network_file_system
 from casty.persistence.sqlite.sqlite_workers import SqliteReader, SqliteWriter
 from casty.persistence.sqlite.worker_thread import WorkerThread
-from casty.persistence.table_store import LIGHT, ChangeSize, StoreTables, TableJournal, appended
+from casty.persistence.table_store import LIGHT, AppendChange, ChangeSize, StoreTables, TableJournal
 from casty.runtime.journaling.append_queue import BegunAppend
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class SqliteJournal(TableJournal):
         check_append(claim, persistence_id, after, records)
         if self._writer is None:
             raise RuntimeError(NOT_OPEN.format(self))
-        act, size = appended(claim, persistence_id, after, records, self._read_clock())
-        return self._writer.begin(act, size, done)
+        change = AppendChange(claim, persistence_id, after, records, self._read_clock())
+        return self._writer.begin(change, change.size, done)
 
     async def _change(self, act: Callable[[StoreTables], T], size: ChangeSize = LIGHT) -> T:
         if self._writer is None:

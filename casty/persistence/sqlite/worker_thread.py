@@ -37,13 +37,13 @@ logger = logging.getLogger("casty.persistence")
 class Job(Generic[T]):
     """One call, and the function of its outcome; None where its caller has given up."""
 
-    __slots__ = ("act", "done", "outcome", "size")
+    __slots__ = ("act", "done", "outcome", "payload_bytes", "records")
 
     def __init__(
         self, act: Callable[[StoreTables], T], size: ChangeSize, done: Callable[[outcome.Outcome[T]], object]
     ) -> None:
         self.act = act
-        self.size = size
+        self.records, self.payload_bytes = size
         self.done: Callable[[outcome.Outcome[T]], object] | None = done
         self.outcome: outcome.Outcome[T] | None = None
 
@@ -162,8 +162,8 @@ class WorkerThread:
         batch: list[Job[object]] = []
         records = size = 0
         while job is not None:
-            records += job.size.records
-            size += job.size.payload_bytes
+            records += job.records
+            size += job.payload_bytes
             if batch and (records > BATCH_RECORDS_MAX or size > BATCH_BYTES_MAX):
                 self._carried = job
                 break

@@ -115,6 +115,15 @@ class _Batch:
     """Commands decided, those without an append included."""
     stops: bool = False
 
+    def restart(self) -> list[SourcedStep]:
+        """Begin again behind its append, and return the steps."""
+        steps, self.steps = self.steps, []
+        self.records.clear()
+        self.commands.clear()
+        self.size = self.count = 0
+        self.stops = False
+        return steps
+
 
 class SourcedMachine:
     """State of one entity, and its batch.
@@ -277,8 +286,7 @@ class SourcedMachine:
         self.state = batch.state
         self.seq += 1 if self.model.apply is None else len(batch.records)
         self.is_stopped = batch.stops
-        self._batch = _Batch(self.state)
-        return batch.steps
+        return batch.restart()
 
     def write_failed(self, error: BaseException) -> Sequence[SourcedStep]:
         """Forget the batch, and return the refusals of its commands. It recovers next, unless nothing was written."""

@@ -41,7 +41,7 @@ class PureAppend:
         self.outcome: Outcome[None] | None = None
         self.begun: BegunAppend | None = None
 
-    def done(self, outcome: Outcome[None]) -> None:
+    def __call__(self, outcome: Outcome[None]) -> None:
         """Take the outcome."""
         self.outcome = outcome
         self.owner.put(self)
@@ -76,7 +76,7 @@ class PureAppends:
             return False
         append = PureAppend(self, entity, claim)
         try:
-            append.begun = store.begin_append(claim, write, append.done)
+            append.begun = store.begin_append(claim, write, append)
         except Exception:  # rare, such as of a closed journal: raised by the plain way again, and handled there
             return False
         if append.begun is None:
