@@ -152,6 +152,7 @@ class ClusterClient(ActorSystem):
                 scope.cancel()
                 if self._link is not None:
                     kernel_of(self).hooks.entity_used = kernel_of(self).hooks.groups = None
+                    kernel_of(self).hooks.has_ended = True
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, link: ClientLink, scope: trio.CancelScope) -> None:

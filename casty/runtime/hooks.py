@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Never, Protocol
 
 from casty.address import UniqueAddress
+from casty.errors import ActorStoppedError
 from casty.protocol.sharding.observability.shard_listing import ShardsTold
 from casty.refs import ActorRef, EntityKey, TypedKey
 
@@ -71,6 +72,8 @@ class KernelHooks:
     another way."""
     entity_host: object = None
     """Taker of the actors that host entities; of a type known to the layers above alone."""
+    has_ended: bool = False
+    """Whether there was a cluster, and this node or client of it has ended."""
     open_keys: dict[str, OpenKey] = field(default_factory=dict[str, OpenKey])
     """Keys made with ``clients=True`` and used on this node, by the path that clients write to."""
     groups: object = None
@@ -87,3 +90,12 @@ class KernelHooks:
             if len(self.open_keys) >= OPEN_MAX and path not in self.open_keys:
                 del self.open_keys[next(iter(self.open_keys))]
             self.open_keys[path] = OpenKey(key, is_singleton)
+
+
+def no_cluster(name: str, hooks: KernelHooks, what: str) -> Exception:
+    """Return the error of a call that needs a cluster, where there is none or none any more."""
+    if hooks.has_ended:  # to be met by whoever works on a node that somebody else ends
+        return ActorStoppedError(f"this node or client of {name!r} has ended: use another one, or make a new one")
+    return RuntimeError(
+        f"{what} a cluster, and {name!r} is no node of one: use ClusteredActorSystem, inside of its block"
+    )

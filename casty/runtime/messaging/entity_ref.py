@@ -12,7 +12,7 @@ from typing import Any, Final, Never, Protocol, TypeVar, cast
 from casty.address import ActorAddress, WireRef, entity_path
 from casty.protocol.sharding.shard_hash import check_entity_id, number_of
 from casty.refs import EntityKey, EntityRef
-from casty.runtime.hooks import KernelHooks
+from casty.runtime.hooks import KernelHooks, no_cluster
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, UnsentRequest
 
@@ -134,12 +134,12 @@ class HasHooks(Protocol):
 
 
 def entity_ref(kernel: HasHooks, key: EntityKey[M], entity_id: str) -> EntityRef[M]:
-    """Return the ref of an entity. RuntimeError without a cluster; TypeError or ValueError for no key or id."""
+    """Return the ref of an entity. RuntimeError, or ActorStoppedError, without a cluster; TypeError or ValueError for no key or id."""
     return _used(kernel, key, check_entity_id(entity_id), is_singleton=False)
 
 
 def singleton_ref(kernel: HasHooks, key: EntityKey[M]) -> EntityRef[M]:
-    """Return the ref of a singleton. RuntimeError without a cluster; TypeError for no key."""
+    """Return the ref of a singleton. RuntimeError, or ActorStoppedError, without a cluster; TypeError for no key."""
     return _used(kernel, key, SINGLETON_ID, is_singleton=True)
 
 
@@ -148,8 +148,5 @@ def _used(kernel: HasHooks, key: EntityKey[M], entity_id: str, *, is_singleton: 
         raise TypeError(f"an entity is of a kind, such as EntityKey[Message]('carts'), got {key!r}")
     make = kernel.hooks.entity_used
     if make is None:
-        raise RuntimeError(
-            f"entities live in a cluster, and {kernel.name!r} is no node of one, or no more: use "
-            "ClusteredActorSystem, inside of its block and until its node has ended"
-        )
+        raise no_cluster(kernel.name, kernel.hooks, "entities live in")
     return cast("EntityRef[M]", make(key, entity_id, is_singleton))

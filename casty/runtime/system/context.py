@@ -507,6 +507,7 @@ class ActorContext(Generic[M]):
             TypeError: ``key`` is no `EntityKey`.
             ConfigError: ``key`` is that of a singleton.
             RuntimeError: The system is no node of a cluster.
+            ActorStoppedError: The node has ended.
         """
         return entity_ref(self._cell.kernel, key, entity_id)
 
@@ -523,6 +524,7 @@ class ActorContext(Generic[M]):
             TypeError: ``key`` is no `EntityKey`.
             ConfigError: ``key`` is that of entities.
             RuntimeError: The system is no node of a cluster.
+            ActorStoppedError: The node has ended.
         """
         return singleton_ref(self._cell.kernel, key)
 

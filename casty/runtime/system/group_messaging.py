@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from casty.address import NodeAddress
 from casty.errors import AskFailed
 from casty.refs import ActorRef, ServiceKey, Topic, check_key
-from casty.runtime.hooks import KernelHooks
+from casty.runtime.hooks import KernelHooks, no_cluster
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -85,13 +85,10 @@ class HasGroups(Protocol):
 
 
 def groups_of(kernel: HasGroups) -> GroupPort:
-    """Return the cluster's part. RuntimeError without a cluster."""
+    """Return the cluster's part. RuntimeError without a cluster, ActorStoppedError without it any more."""
     groups = kernel.hooks.groups
     if groups is None:
-        raise RuntimeError(
-            f"messages to many nodes need a cluster, and {kernel.name!r} is no node of one, or no more: use "
-            "ClusteredActorSystem, inside of its block and until its node has ended"
-        )
+        raise no_cluster(kernel.name, kernel.hooks, "messages to many nodes need")
     return cast("GroupPort", groups)
 
 

@@ -252,6 +252,7 @@ class ActorSystem:
             TypeError: ``key`` is no `EntityKey`.
             ConfigError: ``key`` is that of a singleton.
             RuntimeError: The system is no node of a cluster, or has not been entered.
+            ActorStoppedError: The node has ended.
         """
         return entity_ref(self._kernel, key, entity_id)
 
@@ -268,6 +269,7 @@ class ActorSystem:
             TypeError: ``key`` is no `EntityKey`.
             ConfigError: ``key`` is that of entities.
             RuntimeError: The system is no node of a cluster, or has not been entered.
+            ActorStoppedError: The node has ended.
         """
         return singleton_ref(self._kernel, key)
 
@@ -489,6 +491,7 @@ class ActorSystem:
             TypeError: ``key`` is no `ServiceKey`.
             UnsupportedTypeError: A message of the service holds a class that this system was not taught.
             RuntimeError: The system is no node of a cluster, or has not been entered.
+            ActorStoppedError: The node has ended.
         """
         return broadcast_of(self._kernel, key)
 
@@ -514,6 +517,7 @@ class ActorSystem:
             UnsupportedTypeError: A message of the service holds a class that this system was not taught.
             ValueError: ``timeout`` is no number.
             RuntimeError: The system is no node of a cluster, or has not been entered.
+            ActorStoppedError: The node has ended.
         """
         return ask_all(self._kernel, key, factory, timeout)
 
@@ -536,6 +540,7 @@ class ActorSystem:
             ActorStoppedError: The system is stopping.
             UnsupportedTypeError: A message of the topic holds a class that this system was not taught.
             RuntimeError: The system is no node of a cluster, or has not been entered.
+            ActorStoppedError: The node has ended.
         """
         groups_of(self._kernel).subscribe(topic, ref)
 
@@ -549,6 +554,7 @@ class ActorSystem:
         Raises:
             TypeError: ``topic`` is no `Topic`, or ``ref`` no ref.
             RuntimeError: The system is no node of a cluster, or has not been entered.
+            ActorStoppedError: The node has ended.
         """
         groups_of(self._kernel).unsubscribe(topic, ref)
 
@@ -568,6 +574,7 @@ class ActorSystem:
             TypeError: ``topic`` is no `Topic`.
             ValueError: ``capacity`` is no integer of at least 1.
             RuntimeError: The system is no node of a cluster, or has not been entered.
+            ActorStoppedError: The node has ended.
         """
         return TopicSubscription(self._kernel, groups_of(self._kernel), topic, capacity)
 
@@ -590,6 +597,7 @@ class ActorSystem:
             EncodeError: The message cannot be written as bytes; nobody got it.
             UnsupportedTypeError: A message of the topic holds a class that this system was not taught.
             RuntimeError: The system is no node of a cluster, or has not been entered; or the thread is another one.
+            ActorStoppedError: The node has ended.
         """
         return groups_of(self._kernel).publish(topic, message)
 

@@ -56,4 +56,4 @@ def play(scenario: Scenario, kind: type[Counter] = Counter) -> Played:
 
 
 def test_every_reply_is_that_of_one_counter() -> None:
-    check((partition_scenario(seed, nodes=("a", "b", "c"), journal_faults=True) for seed in range(6)), play=play)
+    check((partition_scenario(seed, nodes=("a", "b", "c"), journal_faults=True) for seed in range(10)), play=play)

@@ -176,7 +176,7 @@ async def test_the_callers_mistakes_are_raised_to_it(autojump_clock, nodes):
 
 async def test_a_system_without_a_cluster_has_none():
     async with ActorSystem("plain") as system:
-        with pytest.raises(RuntimeError, match=r"'plain' is no node of one, or no more: use ClusteredActorSystem"):
+        with pytest.raises(RuntimeError, match=r"'plain' is no node of one: use ClusteredActorSystem"):
             system.broadcast(CACHES)
         cache = system.spawn(Behaviors.broadcasted(Caches().behavior("x"), CACHES), "cache")
         await system.wait_stopped(cache)

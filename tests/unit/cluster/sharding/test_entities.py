@@ -15,6 +15,7 @@ import casty
 from casty import (
     ActorContext,
     ActorRef,
+    ActorStoppedError,
     ActorSystem,
     AskFailed,
     Behavior,
@@ -272,10 +273,18 @@ def test_every_message_of_the_placement_can_travel():
 
 async def test_a_system_without_a_cluster_has_no_entities():
     async with ActorSystem("plain") as system:
-        with pytest.raises(RuntimeError, match=r"'plain' is no node of one, or no more: use ClusteredActorSystem"):
+        with pytest.raises(RuntimeError, match=r"'plain' is no node of one: use ClusteredActorSystem"):
             system.entity(CARTS, "cart-1")
         host_ref = system.spawn(Behaviors.sharded(Carts("x").make, CARTS), "carts")
         await system.wait_stopped(host_ref)
+
+
+async def test_a_node_that_has_ended_has_no_entities_and_no_singletons_and_says_so(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    await a.shutdown()
+    for use in (lambda: a.entity(CARTS, "cart-1"), lambda: a.singleton(EntityKey[str]("one"))):
+        with pytest.raises(ActorStoppedError, match=r"has ended: use another one"):
+            use()
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 256, 7, "\ud800"])
