@@ -41,6 +41,12 @@ SETTINGS: Final = (
 )
 
 
+def has_wal_reset_bug(version: str) -> bool:
+    """Return whether a SQLite can damage a file that several connections write to, by its WAL-reset bug."""
+    number = tuple(map(int, version.split(".")))
+    return number < (3, 44, 6) or (3, 45) <= number < (3, 50, 7) or (3, 51) <= number < (3, 51, 3)
+
+
 def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
     """Open the file, made with its tables if it is not there; a reader only reads.
 

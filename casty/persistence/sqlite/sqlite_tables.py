@@ -96,6 +96,9 @@ class SqliteTables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._version = -1
+        self._seen: int | None = None
+        self.has_company = False
+        """Whether another connection has written to the file meanwhile."""
         self._fences: dict[str, tuple[Claim, str]] = {}
         self._heads: dict[str, Head] = {}
         self._changed: dict[int, Head] = {}
@@ -106,6 +109,8 @@ class SqliteTables:
     def begin(self) -> None:
         """Trust in the remembered rows, at the beginning of a transaction, if nobody else has written since."""
         (version,) = self._one("PRAGMA data_version") or (-1,)
+        self.has_company = self.has_company or self._seen not in (None, version)
+        self._seen = version
         if version != self._version or len(self._heads) > HEADS_MAX:
             self.distrust()
             self._version = version

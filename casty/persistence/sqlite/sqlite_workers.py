@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from casty.errors import JournalError, JournalUnavailable, JournalUncertain
-from casty.persistence.sqlite.sqlite_connection import BUSY, FULL, LOCKED, code_of, connect
+from casty.persistence.sqlite.sqlite_connection import BUSY, FULL, LOCKED, code_of, connect, has_wal_reset_bug
 from casty.persistence.sqlite.sqlite_tables import SqliteTables
 from casty.persistence.sqlite.worker_thread import Job
 
@@ -41,6 +41,7 @@ class SqliteWriter:
         self._connection: sqlite3.Connection | None = None
         self._tables: SqliteTables | None = None
         self._has_failed = False
+        self._has_warned = False
 
     def prepare(self) -> None:
         """Open the file, made if it is not there, and put a torn last row aside."""
@@ -67,6 +68,8 @@ class SqliteWriter:
             return
         try:
             tables.begin()
+            if tables.has_company and not self._has_warned:
+                self._warn_of_company(connection)
             for job in jobs:
                 try:
                     job.run(tables)
@@ -98,6 +101,16 @@ class SqliteWriter:
             self._has_failed = False
             self._connection, self._tables = connection, SqliteTables(connection)
         return self._connection, self._tables
+
+    def _warn_of_company(self, connection: sqlite3.Connection) -> None:
+        self._has_warned = True
+        (version,) = connection.execute("SELECT sqlite_version()").fetchone()
+        if has_wal_reset_bug(version):
+            logger.warning(
+                "another process writes to %s too, and SQLite %s has a bug by which that can lose committed events or "
+                "damage the file: use one process for each file, SQLite 3.51.3 or newer (or 3.50.7, or 3.44.6), or "
+                "PostgreSQL", self._path, version,
+            )  # fmt: skip
 
     def _commit(self, connection: sqlite3.Connection, tables: SqliteTables, jobs: Sequence[Job[object]]) -> None:
         try:

@@ -26,7 +26,7 @@ from casty import (
     SqliteLease,
     StoredSnapshot,
 )
-from casty.persistence.sqlite import file_systems, sqlite_connection, sqlite_schema, worker_thread
+from casty.persistence.sqlite import file_systems, sqlite_connection, sqlite_schema, sqlite_workers, worker_thread
 from casty.persistence.sqlite.sqlite_tables import SqliteTables
 
 EVENT = Record("test.Event", 1, b"x" * 100)
@@ -423,6 +423,31 @@ async def test_several_that_make_the_file_at_one_time_agree(path: Path) -> None:
         for _ in range(6):
             nursery.start_soon(identify)
     assert len(found) == 6 and len(set(found)) == 1
+
+
+@pytest.mark.parametrize("is_affected", [True, False])
+async def test_a_file_with_two_writers_is_warned_of_once_where_sqlite_may_damage_it(
+    is_affected: bool, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_workers, "has_wal_reset_bug", lambda _: is_affected)
+    one, other = SqliteJournal(path), SqliteJournal(path)
+    async with one.open(), other.open():
+        await one.claim(["a"])
+        assert "another process writes" not in caplog.text
+        for _ in range(3):
+            await other.claim(["b"])
+            await one.claim(["a"])
+    assert caplog.text.count("another process writes to") == 2 * is_affected
+
+
+@pytest.mark.parametrize("version", ["3.44.6", "3.44.9", "3.50.7", "3.51.3", "3.52.0", "4.0.0"])
+def test_mended_versions_of_sqlite_are_known(version: str) -> None:
+    assert not sqlite_connection.has_wal_reset_bug(version)
+
+
+@pytest.mark.parametrize("version", ["3.37.2", "3.44.5", "3.45.0", "3.46.1", "3.50.6", "3.51.2"])
+def test_affected_versions_of_sqlite_are_known(version: str) -> None:
+    assert sqlite_connection.has_wal_reset_bug(version)
 
 
 MOUNTS = """\
