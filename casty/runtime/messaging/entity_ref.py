@@ -134,7 +134,7 @@ class HasHooks(Protocol):
 
 
 def entity_ref(kernel: HasHooks, key: EntityKey[M], entity_id: str) -> EntityRef[M]:
-    """Return the ref of an entity. RuntimeError or ActorStoppedError without a cluster; TypeError or ValueError for a bad one."""
+    """Return the ref of an entity. RuntimeError or ActorStoppedError without a cluster; TypeError, ValueError."""
     return _used(kernel, key, check_entity_id(entity_id), is_singleton=False)
 
 
