@@ -140,7 +140,7 @@ async def test_an_owner_that_was_cut_off_answers_no_read_once_another_has_begun(
             try:
                 node = await read(system, seconds=0.3, timeout=2.0)
                 answers.append((trio.current_time(), node))
-            except (AskFailed, AskTimeoutError, RuntimeError):  # the last by a system whose node has ended
+            except (AskFailed, AskTimeoutError, casty.ActorStoppedError):  # the last by a system whose node has ended
                 await trio.sleep(0.1)
 
     async with trio.open_nursery() as nursery:
