@@ -71,6 +71,7 @@ def cluster_behavior(
                 attempt(take, message)
         finally:
             node.kernel.hooks.on_spawn = None
+            node.kernel.hooks.has_ended = True
             extensions.end()
 
     return task(main)

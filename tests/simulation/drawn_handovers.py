@@ -270,7 +270,7 @@ class World:
                 if found != number:
                     self.problems.append(f"{by.key} asked {to.key} for {number} and got {found}")
                 by.answered += 1
-            except (casty.AskFailed, casty.AskTimeoutError, RuntimeError, casty.ActorStoppedError) as error:
+            except (casty.AskFailed, casty.AskTimeoutError, RuntimeError) as error:
                 if self.is_clean:
                     self.problems.append(f"{by.key} asked {to.key} in vain at {trio.current_time():.2f}: {error!r}")
                 await trio.sleep(0.1)

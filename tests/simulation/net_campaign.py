@@ -140,8 +140,8 @@ async def write(simulation: Simulation, acknowledged: set[tuple[str, int]]) -> i
     async def add(node: Any, name: str, amount: int) -> None:
         try:
             await node.ask(node.entity(counting.COUNTERS, name), partial(counting.Add, amount), timeout=1.0)
-        except (CastyError, RuntimeError):
-            return  # RuntimeError: the node has ended meanwhile
+        except CastyError:
+            return
         acknowledged.add((name, amount))
 
     async with trio.open_nursery() as nursery:

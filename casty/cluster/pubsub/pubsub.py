@@ -60,7 +60,6 @@ class PubSub(ClusterExtension):
         """Lead no call here any more."""
         if self._inside is not None:
             self._inside.kernel.hooks.groups = None
-            self._inside.kernel.hooks.has_ended = True
 
     def hold(self, key: ServiceKey[Any], ref: ActorRef[Never]) -> None:
         """Take note of the actor of this node in a broadcast. ConfigError where it has one already."""

@@ -175,7 +175,6 @@ class Sharding(ClusterExtension):
             hooks.entity_ref = hooks.entity_target = hooks.entity_host = None
             hooks.entity_used = hooks.entity_given_back = None
             hooks.shard_reports = no_shards
-            hooks.has_ended = True
             if self.gate is not None:
                 self.gate.close()
 

@@ -107,9 +107,9 @@ class SqliteWriter:
         (version,) = connection.execute("SELECT sqlite_version()").fetchone()
         if has_wal_reset_bug(version):
             logger.warning(
-                "another process writes to %s too, and SQLite %s has a bug by which that can lose committed events or "
-                "damage the file: use one process for each file, SQLite 3.51.3 or newer (or 3.50.7, or 3.44.6), or "
-                "PostgreSQL", self._path, version,
+                "%s is written by another process or journal too, and SQLite %s has a bug by which that can lose "
+                "committed events or damage the file: use one process for each file, SQLite 3.51.3 or newer (or "
+                "3.50.7, or 3.44.6), or PostgreSQL", self._path, version,
             )  # fmt: skip
 
     def _commit(self, connection: sqlite3.Connection, tables: SqliteTables, jobs: Sequence[Job[object]]) -> None:

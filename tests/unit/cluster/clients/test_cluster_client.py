@@ -16,6 +16,7 @@ import casty
 from casty import (
     ActorContext,
     ActorRef,
+    ActorStoppedError,
     AskFailed,
     AskTimeoutError,
     Behavior,
@@ -56,6 +57,14 @@ async def test_a_client_asks_and_tells_entities_on_all_nodes_by_one_of_them(auto
             homes.add(whole.node)
         assert homes == {"a", "b"}
         assert {member.id for member in (await a.get_cluster_state()).members} == {"a", "b"}
+
+
+async def test_a_client_that_has_ended_finds_no_entity_and_says_so(autojump_clock, nodes):
+    host((await nodes.systems("a"))[0])
+    async with client_of(nodes, "a") as client:
+        pass
+    with pytest.raises(ActorStoppedError, match=r"has ended: use another one"):
+        client.entity(OPEN, "cart-1")
 
 
 async def test_a_client_that_has_lost_its_node_goes_on_with_another_that_it_was_told_of(autojump_clock, nodes):

@@ -13,6 +13,7 @@ import casty
 from casty import (
     ActorContext,
     ActorRef,
+    ActorStoppedError,
     ActorSystem,
     Behavior,
     Behaviors,
@@ -383,3 +384,10 @@ async def test_a_system_without_a_cluster_has_no_topics():
     async with ActorSystem("plain") as system:
         with pytest.raises(RuntimeError, match=r"'plain' is no node of one: use ClusteredActorSystem"):
             system.publish(PRICES, Price(1))
+
+
+async def test_a_node_that_has_ended_publishes_nothing_and_says_so(autojump_clock, nodes):
+    (a,) = await nodes.systems("a")
+    await a.shutdown()
+    with pytest.raises(ActorStoppedError, match=r"has ended: use another one"):
+        a.publish(PRICES, Price(1))
