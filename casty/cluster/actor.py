@@ -70,9 +70,7 @@ def cluster_behavior(
             async for message in inbox:
                 attempt(take, message)
         finally:
-            node.kernel.hooks.on_spawn = None
-            node.kernel.hooks.has_ended = True
-            extensions.end()
+            _end(node, extensions)
 
     return task(main)
 
@@ -91,6 +89,13 @@ def _begin(
         ctx.spawn(_peers_behavior(node, node.transport, Inbound(node, local_transport)), "_peers")
     for child in ctx.children:
         ctx.watch(child)
+
+
+def _end(node: ClusterNode, extensions: Extensions) -> None:
+    """End the extensions, and let calls on the node that come later be told so."""
+    node.kernel.hooks.on_spawn = None
+    node.kernel.hooks.has_ended = True
+    extensions.end()
 
 
 def _store_of(node: ClusterNode) -> str:
